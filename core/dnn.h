@@ -1,0 +1,71 @@
+/* The oneDNN wall: everything bitgrad asks of oneDNN, in bitgrad's words. Only core/dnn_*.c include
+ * dnnl headers. Activations and gradients are dense N,H,W,C f32; weights are given dense O,H,W,I (I
+ * = channels of one group) and packed into the layout the primitive likes best. Creation may
+ * allocate; running does not. Convolutions: grouped ones too (groups divides both channel counts).
+ */
+#ifndef BG_CORE_DNN_H
+#define BG_CORE_DNN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/mem.h"
+#include "core/status.h"
+
+struct bg_conv_shape {
+    int64_t batch, in_height, in_width, in_channels;
+    int64_t out_channels, kernel_height, kernel_width;
+    int64_t stride[2], padding[2],
+        dilation[2]; /* height, width; dilation 1 = dense; padding on both sides */
+    int64_t groups;
+    int64_t out_height, out_width; /* filled by bg_conv_shape_infer */
+};
+/* Fills the output size; BG_E_SHAPE with numbers ("kernel 5x5 does not fit input 3x3 with padding
+ * 0") . */
+BG_MUST enum bg_status bg_conv_shape_infer(struct bg_conv_shape *shape);
+
+/* A convolution (linear layers are 1x1 on 1x1 images). `train` also makes backward data (unless
+ * first) and backward weights. */
+struct bg_dnn_conv;
+BG_MUST enum bg_status bg_dnn_conv_create(struct bg_dnn_conv **out,
+                                          const struct bg_conv_shape *shape, bool bias, bool train,
+                                          bool need_dx);
+void bg_dnn_conv_destroy(struct bg_dnn_conv *conv);
+/* Packs weights (O,H,W,I) for forward and backward; call once after every change. */
+BG_MUST enum bg_status bg_dnn_conv_pack(struct bg_dnn_conv *conv, const float *weights);
+BG_MUST enum bg_status bg_dnn_conv_forward(struct bg_dnn_conv *conv, const float *src,
+                                           const float *bias, float *dst);
+BG_MUST enum bg_status bg_dnn_conv_backward_data(struct bg_dnn_conv *conv, const float *ddst,
+                                                 float *dsrc);
+/* dweights in O,H,W,I; dbias may be NULL when made without bias. */
+BG_MUST enum bg_status bg_dnn_conv_backward_weights(struct bg_dnn_conv *conv, const float *src,
+                                                    const float *ddst, float *dweights,
+                                                    float *dbias);
+/* Implementation names, "" where a part was not made: "brgconv:avx512_core". */
+void bg_dnn_conv_implementations(const struct bg_dnn_conv *conv, const char **forward,
+                                 const char **backward_data, const char **backward_weights);
+
+struct bg_pool_shape {
+    int64_t batch, in_height, in_width, channels;
+    int64_t kernel[2], stride[2], padding[2];
+    int64_t out_height, out_width;
+};
+BG_MUST enum bg_status bg_pool_shape_infer(struct bg_pool_shape *shape);
+/* Max pooling, or average over the elements inside the image (padding excluded). */
+struct bg_dnn_pool;
+BG_MUST enum bg_status bg_dnn_pool_create(struct bg_dnn_pool **out,
+                                          const struct bg_pool_shape *shape, bool max, bool train);
+void bg_dnn_pool_destroy(struct bg_dnn_pool *pool);
+BG_MUST enum bg_status bg_dnn_pool_forward(struct bg_dnn_pool *pool, const float *src, float *dst);
+BG_MUST enum bg_status bg_dnn_pool_backward(struct bg_dnn_pool *pool, const float *ddst,
+                                            float *dsrc);
+const char *bg_dnn_pool_implementation(const struct bg_dnn_pool *pool);
+
+/* "2.6.3" and the effective instruction set ("AVX512_CORE_AMX", capped by DNNL_MAX_CPU_ISA). */
+const char *bg_dnn_version(void);
+const char *bg_dnn_isa(void);
+/* Threads of the math loops (OpenMP), 1..256; dynamic adjustment is switched off. */
+void bg_threads_set(int threads);
+int bg_threads(void);
+
+#endif

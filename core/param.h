@@ -1,0 +1,67 @@
+/* bg_param: a trainable tensor with all that hangs on it, and bg_quantizer: the grid of a tensor
+ * with the state its range comes from. autograd/ fills them, range and update methods see nothing
+ * else. */
+#ifndef BG_CORE_PARAM_H
+#define BG_CORE_PARAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/grid.h"
+#include "core/options.h"
+#include "core/plan.h"
+#include "core/tensor.h"
+#include "core/text.h"
+
+struct bg_param;
+struct bg_range_method;
+
+enum bg_quantizer_target { BG_TARGET_WEIGHT, BG_TARGET_ACTIVATION };
+
+/* The grid of one tensor and its range state. lo/hi are per channel. Part of every checkpoint:
+ * name, grid numbers, lo, hi, observed, fixed. */
+struct bg_quantizer {
+    char name[BG_NAME_MAX]; /* "conv1.weight", "relu1" */
+    enum bg_quantizer_target target;
+    struct bg_spec spec;
+    struct bg_grid grid;
+    bool symmetric;                      /* weights; activations that can be negative are affine */
+    bool fixed;                          /* the grid was given (raw-byte input) and never moves */
+    const struct bg_range_method *range; /* NULL when fixed */
+    const void *range_options;
+    float *lo, *hi;        /* [grid.channels] range estimate so far */
+    int64_t observed;      /* batches seen; 0 = no range yet */
+    int64_t clipped, seen; /* values outside the grid in the last forward, of how many */
+    struct bg_param *step; /* learned step size (LSQ), else NULL */
+    int64_t n;             /* elements per channel per sample (LSQ gradient scale) */
+};
+
+enum bg_param_kind {
+    BG_PARAM_WEIGHT,
+    BG_PARAM_BIAS,
+    BG_PARAM_GAMMA,
+    BG_PARAM_BETA,
+    BG_PARAM_STEP,         /* learned quantizer step */
+    BG_PARAM_RUNNING_MEAN, /* no gradient */
+    BG_PARAM_RUNNING_VAR   /* no gradient */
+};
+
+struct bg_param {
+    char name[BG_NAME_MAX]; /* "conv1.weight" */
+    enum bg_param_kind kind;
+    int layer;              /* index among the plan's layers; -1 = belongs to none */
+    struct bg_tensor value; /* f32 master, logical layout */
+    struct bg_tensor grad;  /* f32, same shape; no data when not trainable */
+    struct bg_tensor state; /* f32 optimizer state (momentum), same shape, zero at start */
+    struct bg_tensor
+        forward; /* what forward and backward read: value itself, or its projection on the grid */
+    struct bg_quantizer *quantizer; /* NULL: forward is the f32 value */
+    uint64_t version;               /* rises with every change of value: packed copies compare it */
+};
+
+static inline bool bg_param_trainable(const struct bg_param *param)
+{
+    return param->kind != BG_PARAM_RUNNING_MEAN && param->kind != BG_PARAM_RUNNING_VAR;
+}
+
+#endif

@@ -1,0 +1,60 @@
+/* The plan: per layer and role, in how many bits on what grid. A plain value.
+ *
+ * Text form, one line per layer, '#' starts a comment, fields in any order, missing fields default
+ * to f32 (w, a, g, dw) and sgd (u): requant f32-rne conv1  w=s4/channel  a=u8  g=bf16  dw=f32
+ * u=residual:8 w weight: f32 | sN | sN/channel | sN/tensor (sN alone = /channel); a input
+ * activation: f32 | uN (unsigned or affine is decided by the tensor: DESIGN "codes"); g output
+ * gradient, dw weight gradient: f32 | bf16 | sN; u update: method or method:bits. Bits 1..16.
+ * Printing is canonical: print(parse(t)) is a fixed point and parse(print(p)) == p. */
+#ifndef BG_CORE_PLAN_H
+#define BG_CORE_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/status.h"
+#include "core/text.h"
+
+enum bg_role {
+    BG_ROLE_WEIGHT,
+    BG_ROLE_ACTIVATION,
+    BG_ROLE_OUT_GRAD,
+    BG_ROLE_WEIGHT_GRAD,
+    BG_ROLES
+};
+
+enum bg_format { BG_FORMAT_F32, BG_FORMAT_BF16, BG_FORMAT_INTEGER };
+
+struct bg_spec {
+    enum bg_format format;
+    int bits;         /* integer formats: 1..16; else 0 */
+    bool per_channel; /* weights */
+};
+
+struct bg_plan_layer {
+    char name[BG_NAME_MAX];
+    struct bg_spec spec[BG_ROLES];
+    char update[BG_NAME_MAX]; /* method name */
+    int update_bits;          /* residual bits, 0 = none given */
+};
+
+struct bg_plan {
+    char requant[BG_NAME_MAX]; /* "f32-rne", "fixed-single", "fixed-double", "pow2-rne" */
+    int count;
+    struct bg_plan_layer *layer; /* owned */
+};
+
+/* A plan of `count` layers, everything f32. Free with bg_plan_free (takes a zeroed plan). */
+BG_MUST enum bg_status bg_plan_make(struct bg_plan *out, const char *const *names, int count);
+void bg_plan_free(struct bg_plan *plan);
+BG_MUST enum bg_status bg_plan_copy(struct bg_plan *out, const struct bg_plan *from);
+/* `file` is for messages: "plan.txt:3: layer conv1: w=s17: 17 bits, limit is 16". Layer names must
+ * be unique. */
+BG_MUST enum bg_status bg_plan_parse(struct bg_plan *out, const char *file, const char *text);
+void bg_plan_print(const struct bg_plan *plan, struct bg_text *text);
+bool bg_plan_equal(const struct bg_plan *a, const struct bg_plan *b);
+struct bg_plan_layer *bg_plan_find(const struct bg_plan *plan, const char *name); /* or NULL */
+/* Bits that a number of this spec takes: 32, 16 or bits. */
+int bg_spec_bits(const struct bg_spec *spec);
+
+#endif
