@@ -25,16 +25,22 @@ struct bg_program_options {
     int64_t batch;
     enum bg_mode mode;
     enum bg_compute compute;
+    bool observe;     /* train: the first layer's input gradient is computed too, for observers */
+    bool keep_values; /* no memory is shared and no steps are fused: bg_program_value works for
+                         every node. For tests and reports */
 };
 
+/* The graph needs a loss, and every node must reach it. While a program exists its graph must not
+ * be destroyed and bg_graph_quantize refuses. */
 BG_MUST enum bg_status bg_program_create(struct bg_program **out, struct bg_graph *graph,
                                          const struct bg_program_options *options);
 void bg_program_destroy(struct bg_program *program); /* takes NULL */
 
 /* Called in the backward pass for each layer and quantity as soon as the gradient exists:
- * `gradient` is dLoss/d(layer input) before branch sums (rank 4, N,H,W,C), dLoss/dW (O,H,W,I), or
- * dLoss/d(layer output). Must not allocate or keep the pointer. The first layer's input gradient is
- * computed only when the observer is set at creation of the backward (see BG_RUN_OBSERVE_ALL). */
+ * `gradient` is dLoss/d(layer input) before branch sums (rank 4, N,H,W,C), dLoss/dW (O,H,W,I;
+ * linear: O,I) behind the straight-through mask of a quantized weight, or dLoss/d(layer output).
+ * Must not allocate or keep the pointer. The first layer's input gradient is seen only by programs
+ * made with `observe`. */
 struct bg_observer {
     void *self;
     void (*see)(void *self, int layer, enum bg_quantity quantity, const struct bg_tensor *gradient);
@@ -69,9 +75,8 @@ BG_MUST enum bg_status bg_program_backward(struct bg_program *program,
 double bg_program_loss(const struct bg_program *program); /* mean of the last forward */
 const struct bg_tensor *
 bg_program_logits(const struct bg_program *program); /* (batch,1,1,classes) f32 */
-/* The value of a node in the last forward (after its quantizer), NULL when its memory was reused
- * (train mode keeps those that backward reads; options in tests ask with BG_KEEP). For tests and
- * reports. */
+/* The value of a node in the last forward (after its quantizer), NULL when there is none or its
+ * memory was reused (with `keep_values` never). The loss has no value. For tests and reports. */
 const struct bg_tensor *bg_program_value(const struct bg_program *program, const char *node);
 int64_t
 bg_program_bytes(const struct bg_program *program); /* activation, gradient and scratch memory */
@@ -84,9 +89,12 @@ struct bg_implementation {
 int bg_program_implementation_count(const struct bg_program *program);
 struct bg_implementation bg_program_implementation(const struct bg_program *program, int index);
 
-/* Directional and per-element gradient check by central differences in f64-accumulated loss on
- * small graphs with the reference compute. Reports the largest relative error over all parameters
- * and the input; quantizers must be off. */
+/* Gradient check of every element of every trainable parameter and of an f32 input, by central
+ * differences of the (f64) loss with the reference compute, at fixed weights: for small graphs. The
+ * analytic gradient comes from `compute`. Differences at `step` and half of it are extrapolated
+ * (error of order step^4); where the loss has a kink inside the step (relu, ties of a max pool) the
+ * two one-sided slopes bound the error, see autograd/gradient_check.c. BG_E_USAGE when the graph
+ * has quantizers. Parameters are bit-identical afterwards. */
 struct bg_gradient_check {
     double worst;            /* |analytic - numeric| / max(1e-3, |analytic| + |numeric|) */
     char where[BG_NAME_MAX]; /* "conv1.weight" */

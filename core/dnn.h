@@ -15,17 +15,20 @@
 struct bg_conv_shape {
     int64_t batch, in_height, in_width, in_channels;
     int64_t out_channels, kernel_height, kernel_width;
-    int64_t stride[2], padding[2],
-        dilation[2]; /* height, width; dilation 1 = dense; padding on both sides */
+    int64_t stride[2], padding[2]; /* height, width; padding on both sides */
+    int64_t dilation[2];           /* 1 = dense */
     int64_t groups;
     int64_t out_height, out_width; /* filled by bg_conv_shape_infer */
 };
-/* Fills the output size; BG_E_SHAPE with numbers ("kernel 5x5 does not fit input 3x3 with padding
- * 0") . */
+/* Checks every number and fills the output size; BG_E_SHAPE with numbers ("kernel 5x5 does not fit
+ * input 3x3 with padding 0"). Padding may not be larger than the span of the kernel. */
 BG_MUST enum bg_status bg_conv_shape_infer(struct bg_conv_shape *shape);
 
-/* A convolution (linear layers are 1x1 on 1x1 images). `train` also makes backward data (unless
- * first) and backward weights. */
+/* A convolution (linear layers are 1x1 on 1x1 images; these, and kernels that cover the whole
+ * unpadded image, run as an inner product). `train` also makes backward weights, and backward data
+ * when need_dx. The object runs with the number of threads that bg_threads() gave when it was made.
+ * Running a part that was not made is BG_E_USAGE. Two objects may run in two threads at once.
+ * Running allocates nothing of ours; oneDNN itself makes a small argument map per execution. */
 struct bg_dnn_conv;
 BG_MUST enum bg_status bg_dnn_conv_create(struct bg_dnn_conv **out,
                                           const struct bg_conv_shape *shape, bool bias, bool train,
@@ -37,7 +40,8 @@ BG_MUST enum bg_status bg_dnn_conv_forward(struct bg_dnn_conv *conv, const float
                                            const float *bias, float *dst);
 BG_MUST enum bg_status bg_dnn_conv_backward_data(struct bg_dnn_conv *conv, const float *ddst,
                                                  float *dsrc);
-/* dweights in O,H,W,I; dbias may be NULL when made without bias. */
+/* dweights in O,H,W,I; dbias is NULL when made without bias. Sums depend in the last bits on the
+ * number of threads and the instruction set (NUMERICS, "Training"). */
 BG_MUST enum bg_status bg_dnn_conv_backward_weights(struct bg_dnn_conv *conv, const float *src,
                                                     const float *ddst, float *dweights,
                                                     float *dbias);
@@ -51,7 +55,9 @@ struct bg_pool_shape {
     int64_t out_height, out_width;
 };
 BG_MUST enum bg_status bg_pool_shape_infer(struct bg_pool_shape *shape);
-/* Max pooling, or average over the elements inside the image (padding excluded). */
+/* Max pooling, or average over the elements inside the image (padding excluded). Padding is smaller
+ * than the kernel. On a tie the first maximum in row order takes the gradient. `train` makes the
+ * backward part; max pooling keeps the places of the last forward's maxima for it. */
 struct bg_dnn_pool;
 BG_MUST enum bg_status bg_dnn_pool_create(struct bg_dnn_pool **out,
                                           const struct bg_pool_shape *shape, bool max, bool train);
@@ -64,7 +70,11 @@ const char *bg_dnn_pool_implementation(const struct bg_dnn_pool *pool);
 /* "2.6.3" and the effective instruction set ("AVX512_CORE_AMX", capped by DNNL_MAX_CPU_ISA). */
 const char *bg_dnn_version(void);
 const char *bg_dnn_isa(void);
-/* Threads of the math loops (OpenMP), 1..256; dynamic adjustment is switched off. */
+/* Gives the engine back; optional, at the end of a process. Does nothing while convolutions or
+ * pools are alive. */
+void bg_dnn_shutdown(void);
+/* Threads of the math loops (OpenMP) that this thread starts, cut to 1..256; dynamic adjustment is
+ * switched off. */
 void bg_threads_set(int threads);
 int bg_threads(void);
 

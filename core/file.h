@@ -24,7 +24,7 @@ BG_MUST enum bg_status bg_file_read(const char *path, size_t limit, char **out, 
  * held. */
 BG_MUST enum bg_status bg_file_write(const char *path, const char *text, size_t length);
 /* The second half, for files written by others (HDF5): fsync temporary, rename to path, fsync
- * folder. */
+ * folder. A failure before the rename removes the temporary. */
 BG_MUST enum bg_status bg_file_commit(const char *temporary, const char *path);
 void bg_file_remove(const char *path); /* no error when absent */
 /* Removes "*.tmp.*" leftovers of dead writers in a folder. */

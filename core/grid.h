@@ -20,7 +20,8 @@ struct bg_grid;
 
 struct bg_grid_kind {
     const char *name; /* "affine" */
-    /* codes[i] from x[i], all of one channel. `random` is NULL or one word per element. */
+    /* codes[i] from x[i], all of one channel. `random` is NULL or one word per element; without
+     * it, stochastic rounding is nearest. NaN gets the code of real 0 (binary: -1). */
     void (*encode)(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
                    const uint32_t *random, int32_t *codes);
     void (*decode)(const struct bg_grid *grid, int64_t channel, const int32_t *codes, int64_t n,
@@ -42,8 +43,8 @@ struct bg_grid {
     const float *levels; /* codebook and minifloat kinds: real value of each code; NULL otherwise */
 };
 
-/* Code limits for a width. Signed narrow: [-(2^(b-1)-1), 2^(b-1)-1] (default for weights), signed
- * full:
+/* Code limits for a width; a grid without a kind becomes affine. Signed narrow: [-(2^(b-1)-1),
+ * 2^(b-1)-1] (default for weights), signed full:
  * [-2^(b-1), 2^(b-1)-1]; unsigned: [0, 2^b - 1]; 1-bit signed is binary {-1, +1}. Does not touch
  * scale or zero_point. BG_E_RANGE outside 1..16 bits ("17 bits: limit is 16"). */
 BG_MUST enum bg_status bg_grid_limits(struct bg_grid *grid, int bits, bool is_signed, bool narrow);
@@ -51,6 +52,7 @@ BG_MUST enum bg_status bg_grid_limits(struct bg_grid *grid, int bits, bool is_si
 /* Sets scale[channel] (and zero_point, which is shared: only when channels == 1) so that [lo, hi]
  * fits. The range is widened to include 0. symmetric: scale = max(|lo|,|hi|)/qmax, z = 0. Otherwise
  * z = rne(qmin - lo/scale) clamped to [qmin, qmax]. An empty range (lo == hi == 0) gives scale 1.
+ * The scale is held in [2^-126, 2^111]. Asymmetric with several channels: BG_E_UNSUPPORTED.
  * Non-finite lo or hi: BG_E_NUMERIC. */
 BG_MUST enum bg_status bg_grid_fit(struct bg_grid *grid, int64_t channel, float lo, float hi,
                                    bool symmetric);

@@ -37,11 +37,19 @@ struct bg_h5_info {
     int64_t dims[BG_H5_RANK_MAX];
 };
 
-/* Creates (truncates) `path`; write to a temporary name and bg_file_commit it after close. */
+/* Creates (truncates) `path`, empty until bg_h5_close; write to a temporary name and bg_file_commit
+ * it after close. */
 BG_MUST enum bg_status bg_h5_create(struct bg_h5 **out, const char *path);
-/* Opens read-only; every sentence names the path, and the object where one is meant. */
+/* Opens read-only; every sentence names the path, and the object where one is meant. A file without
+ * our seal is first read by a child process (fork), so that a crash in HDF5 is a refusal here. */
 BG_MUST enum bg_status bg_h5_open(struct bg_h5 **out, const char *path);
-/* Flushes and closes; a full disk shows here at the latest. Takes NULL. Frees in any case. */
+/* Did the file carry the seal of bg_h5_close, intact? Readers of checkpoints and run files insist
+ * on it: a file that was never closed, or written by another program, has none. A sealed file with
+ * a flipped or missing byte is not opened at all. The seal shows damage, not who wrote the file. */
+bool bg_h5_is_ours(const struct bg_h5 *file);
+/* Finishes and closes. A created file is built in memory and reaches the disk here, sealed with its
+ * length and SHA-256: a full disk shows here and leaves no file, nor does an earlier write that
+ * failed. Takes NULL. Frees in any case. */
 BG_MUST enum bg_status bg_h5_close(struct bg_h5 *file);
 
 /* Writes a whole dataset "group/sub/name"; missing groups are made. rank 0 = scalar; a dim of 0 is
@@ -53,7 +61,7 @@ BG_MUST enum bg_status bg_h5_write(struct bg_h5 *file, const char *name, enum bg
  */
 BG_MUST enum bg_status bg_h5_write_texts(struct bg_h5 *file, const char *name, const char *texts,
                                          int64_t count, int64_t stride);
-/* Attributes of the root ("" or "/") or an object that exists. */
+/* Attributes of the root ("" or "/") or an object that exists. A text has at most 59999 bytes. */
 BG_MUST enum bg_status bg_h5_set_text(struct bg_h5 *file, const char *object, const char *key,
                                       const char *value);
 BG_MUST enum bg_status bg_h5_set_int(struct bg_h5 *file, const char *object, const char *key,
@@ -95,7 +103,8 @@ bg_h5_walk(struct bg_h5 *file, enum bg_status (*see)(void *self, const struct bg
            void *self);
 /* Compares two files: same objects, attributes, types and dataset bytes. *same = false writes the
  * first difference into `difference` ("metrics/loss: row 12: 0.31 against 0.32"). `ignore` is a
- * NULL-terminated list of object names or NULL. */
+ * NULL-terminated list of object names or NULL; a group's name covers what is in it, "" the root's
+ * attributes. */
 BG_MUST enum bg_status bg_h5_compare(struct bg_h5 *a, struct bg_h5 *b, const char *const *ignore,
                                      bool *same, char difference[512]);
 

@@ -1,7 +1,7 @@
-/* Hot elementwise loops. Each is compiled for several instruction sets (core/kernel_*.c,
- * target_clones or own dispatch on the smaller of the CPU's features and oneDNN's effective ISA)
- * and threaded. Results are the same bits for every instruction set and thread count: reductions
- * run in fixed blocks with 16 lanes (core/stats.h). */
+/* Hot elementwise loops, threaded, compiled for several instruction sets and picked once by the
+ * smaller of the CPU's features and oneDNN's effective ISA (core/kernel_table.h). Results are the
+ * same bits for every instruction set and thread count: partial results belong to fixed blocks and
+ * are added in block order. Nothing here allocates or fails. */
 #ifndef BG_CORE_KERNEL_H
 #define BG_CORE_KERNEL_H
 
@@ -39,7 +39,7 @@ void bg_kernel_decode_u8(const uint8_t *codes, int64_t n, int32_t zero_point, fl
                          float *y);
 
 /* Fake quantise, per tensor: y = decode(encode(x)); y may be x. *clipped counts values outside the
- * clip limits. */
+ * clip limits, NaN among them (may be NULL). */
 void bg_kernel_project(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
                        float *y, int64_t *clipped);
 /* Straight-through with clip mask: dx = lo <= x <= hi ? dy : 0 (limits of bg_grid_clip_limits); dx

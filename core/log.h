@@ -1,5 +1,5 @@
 /* Messages and progress. The library never prints: it calls the sink the program has set (none by
- * default). Levels below the threshold are dropped. One sink per process, set before work starts.
+ * default). The sink decides which levels it shows. One sink per process, set before work starts.
  */
 #ifndef BG_CORE_LOG_H
 #define BG_CORE_LOG_H

@@ -16,6 +16,7 @@ BG_MUST enum bg_status bg_alloc(void *out, int64_t count, size_t size);
 /* Grows *(void **)out from old_count to new_count items; new items are zero. On failure *out is
  * unchanged. */
 BG_MUST enum bg_status bg_grow(void *out, int64_t old_count, int64_t new_count, size_t size);
+/* A copy to be freed by the caller; NULL for NULL. */
 BG_MUST enum bg_status bg_copy_text(char **out, const char *text);
 void bg_free(void *memory); /* takes NULL */
 

@@ -50,7 +50,10 @@ struct bg_option {
     const char *help;           /* one line */
 };
 
-/* Reads map `node` (NULL = empty map) into `out`. Every key of the map must be in the table or in
+/* A lone number is a list of one where a row wants numbers (`kernel: 3`). A NODE row is never
+ * required. A key without a value ("train:") is an empty map where a map is read.
+ *
+ * Reads map `node` (NULL = empty map) into `out`. Every key of the map must be in the table or in
  * `also` (NULL-terminated list of keys read elsewhere, may be NULL); unknown keys are errors with
  * the nearest name. ALL errors are added to `errors`, one line each, as "file:line:col: path.key:
  * expected integer, got \"tenn\"". Returns BG_E_DATA if any was added. */

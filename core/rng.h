@@ -26,6 +26,8 @@ struct bg_rng {
     uint32_t step;
 };
 
+/* Four words per index. bg_rng_u32, _uniform and _below read word index % 4 of block index / 4, so
+ * whoever needs many draws may take blocks of four. bg_rng_normal reads the whole block `index`. */
 void bg_rng_words(const struct bg_rng *rng, uint64_t index, uint32_t out[4]);
 uint32_t bg_rng_u32(const struct bg_rng *rng, uint64_t index);
 float bg_rng_uniform(const struct bg_rng *rng, uint64_t index); /* [0, 1), 24 bits */

@@ -17,7 +17,7 @@
 struct bg_stats {
     int64_t count;
     double sum, sum_abs, sum_square;
-    float min, max, max_abs; /* 0 when count is 0 */
+    float min, max, max_abs; /* 0 when there is no finite element; -0 reads 0 */
     int64_t not_finite;      /* NaN or infinite elements; they enter no other field but count */
     uint64_t histogram[BG_HISTOGRAM_BINS];
 };
@@ -31,10 +31,11 @@ void bg_stats_add_channels(struct bg_stats *stats, const float *x, int64_t n, in
                            int outer, float factor);
 void bg_stats_merge(struct bg_stats *into,
                     const struct bg_stats *from); /* order matters for the last bit */
+/* Over the finite elements; 0 when there are none. */
 double bg_stats_mean(const struct bg_stats *stats);
 double bg_stats_mean_abs(const struct bg_stats *stats);
 double bg_stats_mean_square(const struct bg_stats *stats);
-/* Sum and sum of squares of a - b (b may be NULL = 0), block-ordered as above. */
+/* Sum of squares of a - b (b may be NULL = 0), block-ordered as above. */
 double bg_sum_square_difference(const float *a, const float *b, int64_t n);
 
 #endif

@@ -15,7 +15,7 @@
 struct bg_text {
     char *at; /* zero-terminated, never NULL after the first append */
     size_t length, room, limit;
-    bool failed;
+    bool failed, no_memory; /* later appends do nothing; no_memory says why */
 };
 
 void bg_text_init(struct bg_text *text, size_t limit);

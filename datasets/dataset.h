@@ -11,9 +11,11 @@
 #include "core/source.h"
 #include "core/tensor.h"
 
+#define BG_CLASSES_MAX 65536
+
 struct bg_dataset {
     int64_t count, height, width, channels;
-    int classes;
+    int classes;             /* 2..BG_CLASSES_MAX; a reader may leave 0: largest label + 1 */
     enum bg_dtype dtype;     /* BG_U8 or BG_F32 */
     void *images;            /* (count,H,W,C), owned */
     int32_t *labels;         /* (count), owned, 0 <= label < classes */
@@ -32,8 +34,8 @@ struct bg_dataset_type {
 };
 extern const struct bg_dataset_type *const bg_dataset_types[]; /* NULL-terminated, generated */
 
-/* Checks the invariants every reader must give (labels in range, count >= 1, sizes) and fills
- * `hash`. Missing classes are BG_E_DATA
+/* Checks the invariants every reader must give (labels in range, count >= 1, sizes, finite values)
+ * and fills `hash` when it is empty and `classes` when it is 0. Missing classes are BG_E_DATA
  * ("class 3 has no samples") for a training split when `need_all_classes`. */
 BG_MUST enum bg_status bg_dataset_check(struct bg_dataset *dataset, bool need_all_classes,
                                         const char *what);
@@ -42,13 +44,14 @@ void bg_dataset_free(struct bg_dataset *dataset); /* takes a zeroed one */
 void bg_dataset_count_classes(const struct bg_dataset *dataset, int64_t *counts);
 
 /* The recipe's `data` section: {name: fashion-mnist, <reader's options>, validation: 5000, limit:
- * 0, test_limit: 0, mean: [..], std: [..], augment: {...}} is read in two tables: common options
- * here, the reader's by its own. */
+ * 0, test_limit: 0, mean: 0, std: 0, flip: false, crop: 0, prefetch: true} is read with one table
+ * joined from the common options here and the reader's own. */
 struct bg_data_options {
     char name[BG_OPTION_TEXT];
     int64_t validation; /* samples set aside from the training part, fixed by seed of the split, not
                            the run's */
-    int64_t limit, test_limit; /* use only the first n of each part after the split (0 = all) */
+    int64_t limit, test_limit; /* use only the first n training (after the split) or test samples;
+                                  0 = all */
     int64_t split_seed;
     double mean, std; /* of pixel values scaled to 0..1; one for all channels (NUMERICS) ; auto =
                          measured on the training part: std = 0 */
@@ -63,9 +66,10 @@ struct bg_data {
     struct bg_data_options options;
     const struct bg_dataset_type *type;
     struct bg_dataset train, test;           /* as read */
-    int32_t *train_index, *validation_index; /* into train; stratified? no: a seeded permutation's
-                                                first `validation` */
+    int32_t *train_index, *validation_index; /* into train, ascending; set aside are the first
+                                                `validation` of a seeded permutation */
     int64_t train_count, validation_count, test_count;
+    double mean, std; /* in use: given or measured */
     struct bg_sample_spec spec;
 };
 /* Reads both parts and splits. Errors of the section go to `errors` (BG_E_DATA); errors of files

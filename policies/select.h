@@ -1,5 +1,6 @@
 /* Select policies: which layers tolerate fewer bits. One const table per policies/select_<name>.c.
- * A policy turns a profile into a ranking; the shared search turns the ranking into a plan. */
+ * A policy turns a profile into a ranking; the shared search turns the ranking into a plan. What
+ * policies and layers may cost or gain is not known here: the search asks a test for that. */
 #ifndef BG_POLICIES_SELECT_H
 #define BG_POLICIES_SELECT_H
 
@@ -23,20 +24,28 @@ struct bg_select_input {
     uint64_t seed;
 };
 
-/* order[0..count) are layer indices, first = quantize first; score per layer (NaN for layers not
- * ranked). */
+/* order[0..count) are layer indices, first = quantize first; score per layer (NaN where there is
+ * none; a pinned layer may have one, for reports, but never stands in the order). */
 struct bg_ranking {
     int layers, count;
     int *order;
     double *score;
-    char note[256]; /* what was measured, for reports: "mean square of weight gradients over 32
-                       batches" */
+    bool descending; /* large scores first: a score threshold then takes scores >= it */
+    char note[256];  /* what was measured, for reports: "mean square of weight gradients over 32
+                        batches" */
 };
 BG_MUST enum bg_status bg_ranking_make(struct bg_ranking *out, int layers);
 void bg_ranking_free(struct bg_ranking *ranking);
-/* Sorts all non-pinned, non-NaN... layers with a score by it (ascending or descending), ties by
- * index; fills order and count. */
+/* Sorts the layers that are not pinned and whose score is not NaN by it, ties by index; fills
+ * order, count and descending. `pinned` may be NULL. Cannot fail. */
 void bg_ranking_sort(struct bg_ranking *ranking, const bool *pinned, bool descending);
+/* ranks[i] of values[i] among n values from 1 (smallest) to n; equal values share the mean of their
+ * positions; NaN gets NaN. */
+void bg_ranking_ranks(const double *values, int n, double *ranks);
+
+/* For policies that read a profile: there is one, and it is of these layers (BG_E_DATA naming the
+ * stage to run, BG_E_MISMATCH naming the first layer that differs). */
+BG_MUST enum bg_status bg_select_check_profile(const struct bg_select_input *input);
 
 struct bg_select_method {
     const char *name, *help, *source;
@@ -48,7 +57,8 @@ struct bg_select_method {
 };
 extern const struct bg_select_method *const bg_select_methods[]; /* NULL-terminated, generated */
 
-/* How many of the ranked layers: prefix search (methods, section 0.3). */
+/* How many of the ranked layers: prefix search (methods, section 0.3), the first n, or all whose
+ * score is at most a threshold. */
 enum bg_search { BG_SEARCH_BINARY, BG_SEARCH_LINEAR, BG_SEARCH_COUNT, BG_SEARCH_THRESHOLD };
 extern const char *const bg_search_names[]; /* "binary", "linear", "count", "threshold", NULL */
 
@@ -65,7 +75,57 @@ BG_MUST enum bg_status bg_prefix_search(enum bg_search search, int m,
                                         const struct bg_prefix_test *test, int *k,
                                         int *evaluations);
 
+/* Recipe section `select` (and the reader of its options). */
+struct bg_select_options {
+    char policy[BG_OPTION_TEXT];   /* method name, "gradient-profile" */
+    const struct bg_yaml *options; /* read by the policy's own table; NULL when absent */
+    int64_t first_bits;            /* weights of layers that are not chosen; 0 = f32 */
+    int64_t second_bits;           /* weights of chosen layers */
+    int64_t activation_bits;       /* of every layer's input; 0 = f32 */
+    int search;                    /* enum bg_search */
+    double tolerance;              /* allowed accuracy drop, as a fraction */
+    int64_t count;                 /* search: count; 0 = all ranked layers */
+    double threshold;              /* search: threshold */
+    bool pin_first, pin_last;
+    struct bg_text_list pinned;
+    char plan[BG_OPTION_TEXT]; /* a plan file to use instead of selecting, "" = none */
+};
+extern const struct bg_option bg_select_options_table[];
+
+/* pinned[layers] from pin_first, pin_last and the names; an unknown name is BG_E_DATA with the
+ * nearest one. */
+BG_MUST enum bg_status bg_select_pinned(const struct bg_select_options *options,
+                                        const char *const *names, int layers, bool *pinned);
+/* How many of the ranked layers by options->search. binary and linear ask `test` and count the
+ * calls; count and threshold are answered from the ranking without a test (may be NULL then). */
+BG_MUST enum bg_status bg_select_prefix(const struct bg_select_options *options,
+                                        const struct bg_ranking *ranking,
+                                        const struct bg_prefix_test *test, int *k,
+                                        int *evaluations);
+/* The plan of a prefix: weights of the first k ranked layers at second_bits, all others (pinned
+ * ones too) at first_bits, per channel; every layer's input at activation_bits. `names` are those
+ * of ranking->layers layers. Free *out with bg_plan_free. */
+BG_MUST enum bg_status bg_select_plan(const struct bg_select_options *options,
+                                      const char *const *names, const struct bg_ranking *ranking,
+                                      int k, struct bg_plan *out);
+
 extern const struct bg_range_method *const bg_range_methods[];   /* generated */
 extern const struct bg_update_method *const bg_update_methods[]; /* generated */
+
+/* Methods chosen in a recipe, with their options read: *options is fresh memory (bg_free) filled
+ * with defaults and what `node` says. An unknown name or key adds a line to `errors` and gives
+ * BG_E_DATA; `path` stands in front of it ("select", "quantize.weight_range").
+ * Select and update methods take their name and their options apart. */
+BG_MUST enum bg_status bg_select_choose(const char *name, const struct bg_yaml *node,
+                                        const char *path, const struct bg_select_method **method,
+                                        void **options, struct bg_text *errors);
+BG_MUST enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node,
+                                        const char *path, const struct bg_update_method **method,
+                                        void **options, struct bg_text *errors);
+/* Range methods: node is a bare name, or a map with the name under `name` and the options beside
+ * it; NULL takes `fallback` with its defaults. */
+BG_MUST enum bg_status bg_range_choose(const struct bg_yaml *node, const char *fallback,
+                                       const char *path, const struct bg_range_method **method,
+                                       void **options, struct bg_text *errors);
 
 #endif

@@ -35,14 +35,17 @@ struct bg_train_options {
 };
 extern const struct bg_option bg_train_options_table[];
 
-/* lr of step `step` (0-based) when an epoch has `steps` steps: warm-up, then the schedule. Pure. */
+/* lr of step `step` (0-based) when an epoch has `steps_per_epoch` steps: linear warm-up from lr/10,
+ * then the schedule. Pure, cannot fail. */
 double bg_train_lr(const struct bg_train_options *options, int64_t step, int64_t steps_per_epoch);
 
 struct bg_trainer_config {
     struct bg_net *net;
     enum bg_compute compute;
     uint64_t seed;
-    int64_t batch; /* training batch */
+    /* Usual batch sizes of training and evaluation. Programs are made for the sizes that sources
+     * bring; when too many are held, those of other sizes give way first. */
+    int64_t batch;
     int64_t eval_batch;
 };
 
@@ -50,7 +53,7 @@ BG_MUST enum bg_status bg_trainer_create(struct bg_trainer **out,
                                          const struct bg_trainer_config *config);
 void bg_trainer_destroy(struct bg_trainer *trainer);
 /* Programs are made lazily and dropped when the plan changes. NULL plan = f32. Calls
- * bg_graph_quantize. */
+ * bg_graph_quantize; on failure the network is as before. */
 BG_MUST enum bg_status bg_trainer_apply(struct bg_trainer *trainer, const struct bg_plan *plan,
                                         const struct bg_quantize_options *options);
 
@@ -72,6 +75,8 @@ BG_MUST enum bg_status bg_trainer_save(const struct bg_trainer *trainer,
 BG_MUST enum bg_status bg_trainer_load(struct bg_trainer *trainer, struct bg_train_state *state,
                                        struct bg_h5 *file);
 
+/* Steps count from 1 in all rows: `step` is the number of steps done, so that bg_profile_truncate
+ * with a checkpoint's state->step keeps exactly what that checkpoint has seen. */
 struct bg_train_step_row {
     int64_t step;
     double lr, loss;
@@ -85,8 +90,9 @@ struct bg_evaluation {
 };
 struct bg_train_epoch_row {
     int64_t epoch, step; /* epochs done, steps done */
-    double lr, train_loss, train_accuracy, validation_loss, validation_accuracy;
-    double seconds; /* wall clock; timing file only */
+    double lr, train_loss, train_accuracy;
+    double validation_loss, validation_accuracy; /* NaN without a validation source */
+    double seconds;                              /* wall clock; timing file only */
 };
 
 /* Any callback may return non-OK to stop the stage with that status. NULL callbacks are skipped. */
@@ -101,9 +107,13 @@ struct bg_train_hooks {
         *profile; /* rows every profile_every steps, and displacement per epoch; may be NULL */
 };
 
-/* Trains from `state` (zeroed at first) to the end. Evaluates on `validation` after each epoch (may
- * be NULL). Polls bg_stop_requested after each step: then returns BG_E_INTERRUPTED with state and
- * net consistent at a step's end. */
+/* Trains from `state` (zeroed at first) to the end. Step 0 starts a stage: optimizer state is
+ * cleared and W_0 remembered. Evaluates on `validation` after each epoch (may be NULL). `hooks` may
+ * be NULL. Polls bg_stop_requested after each step: then returns BG_E_INTERRUPTED with state and
+ * net consistent at a step's end. Decay acts on weights, with decay_norms on biases, gamma and beta
+ * too, never on learned steps. Resuming with hooks->profile needs the trainer that began the stage
+ * or bg_trainer_load. NaN or infinity: BG_E_NUMERIC, "step 12, lr 0.5: ...". Once the first epoch
+ * has made the programs, a step allocates nothing (recorded profile rows may grow the profile). */
 BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
                                         const struct bg_train_options *options,
                                         struct bg_source *train, struct bg_source *validation,
@@ -112,20 +122,32 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
 
 BG_MUST enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source *source,
                                            struct bg_evaluation *out);
-/* Ranges from the first `batches` batches with quantizers bypassed, then `batches` more passes of
- * training-mode forward moving the running statistics of batch norm (cumulative average) when
- * `recalibrate_bn`. */
+/* Ranges of activations anew from the first `batches` batches with quantizers bypassed (weights are
+ * quantized already); then, when `recalibrate_bn`, the same batches once more with quantizers
+ * active, while the running statistics of batch norm become the plain average over them. Both run
+ * in training mode (statistics of the batch, dropout on), because the running statistics are of the
+ * network before the plan; the first pass does not move them. Learned steps keep what they have
+ * learned. */
 BG_MUST enum bg_status bg_trainer_calibrate(struct bg_trainer *trainer, struct bg_source *source,
                                             int64_t batches, bool recalibrate_bn);
 
-/* P1: gradients of K batches at fixed weights, batch norm in training mode without moving running
- * statistics. Adds rows to profile. Weights are bit-identical afterwards. */
+/* An empty profile that fits the network: layer names, weight counts and channels. */
+BG_MUST enum bg_status bg_trainer_profile_make(const struct bg_net *net, bool per_channel,
+                                               struct bg_profile *out);
+/* P1: gradients of the first `batches` batches (further passes when the source has fewer) at fixed
+ * weights, batch norm in training mode without moving running statistics, dropout as in training
+ * steps 0, 1, ... Adds one row per batch to profile, numbered from 1. Weights, statistics and
+ * ranges are bit-identical afterwards. Do not mix with rows recorded along training in one profile:
+ * a policy reads all rows. */
 BG_MUST enum bg_status bg_trainer_profile_gradients(struct bg_trainer *trainer,
                                                     struct bg_source *source, int64_t batches,
                                                     struct bg_profile *profile);
 /* P2 from the present weights: `cycles` cycles of `steps` training steps each (0 = an epoch) with
- * `options`; displacement rows against initial and previous, or, with `reset`, each cycle restarts
- * from W_0. Weights, optimizer state, ranges and running statistics are restored afterwards. */
+ * `options` and a cleared optimizer state; displacement rows against initial and previous, or, with
+ * `reset`, each cycle restarts from W_0 and goes on in the data (learning rates restart too). Cycle
+ * k takes batches (k-1)*steps, ... of the source. Weights, optimizer state, ranges and running
+ * statistics are restored afterwards, on failure too. Adds cycles to profile: do not mix with those
+ * of a training stage, whose W_0 was another. */
 BG_MUST enum bg_status bg_trainer_profile_displacement(struct bg_trainer *trainer,
                                                        const struct bg_train_options *options,
                                                        struct bg_source *source, int64_t cycles,

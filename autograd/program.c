@@ -1,0 +1,111 @@
+/* Programs: creation, destruction and the readers of program.h. Running stands in program_run.c. */
+#include "autograd/program.h"
+
+#include "autograd/program_private.h"
+
+static enum bg_status check_options(const struct bg_graph *graph,
+                                    const struct bg_program_options *options)
+{
+    enum bg_status rc = BG_OK;
+
+    if (graph->loss == NULL)
+        FAIL(BG_E_USAGE, "the graph has no loss: a program needs one");
+    if (options->batch < 1)
+        FAIL(BG_E_RANGE, "batch %lld must be at least 1", (long long)options->batch);
+    for (int i = 0; i < graph->nodes; i++) {
+        const struct bg_node *node = graph->node[i];
+        const int64_t *dims = node->shape.dims;
+        const struct bg_shape shape = {4, {options->batch, dims[0], dims[1], dims[2]}};
+        TRY(bg_shape_check(&shape, node->name));
+    }
+out:
+    return rc;
+}
+
+enum bg_status bg_program_create(struct bg_program **out, struct bg_graph *graph,
+                                 const struct bg_program_options *options)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_program *program = NULL;
+
+    *out = NULL;
+    TRY(check_options(graph, options));
+    TRY(bg_alloc(&program, 1, sizeof *program));
+    program->graph = graph;
+    program->options = *options;
+    graph->programs++;
+    TRY(bg_arena_create(&program->arena, "program"));
+    TRY(bg_arena_alloc(program->arena, &program->labels, options->batch, sizeof(int32_t)));
+    TRY(bg_program_build(program));
+    TRY(bg_program_bind(program));
+    *out = program;
+    program = NULL;
+out:
+    bg_program_destroy(program);
+    return rc;
+}
+
+void bg_program_destroy(struct bg_program *program)
+{
+    if (program == NULL)
+        return;
+    for (int i = 0; i < program->steps; i++)
+        if (program->step[i].op->destroy != NULL)
+            program->step[i].op->destroy(&program->step[i]);
+    program->graph->programs--;
+    bg_arena_destroy(program->arena);
+    bg_free(program);
+}
+
+double bg_program_loss(const struct bg_program *program)
+{
+    return program->loss;
+}
+
+const struct bg_tensor *bg_program_logits(const struct bg_program *program)
+{
+    return &program->step[program->step_of[bg_graph_logits(program->graph)->index]].out;
+}
+
+const struct bg_tensor *bg_program_value(const struct bg_program *program, const char *node)
+{
+    const struct bg_node *found = bg_graph_find(program->graph, node);
+    int step = found == NULL ? -1 : program->step_of[found->index];
+    int now = program->phase == BG_PHASE_BACKWARD ? 2 * program->steps - 1 : program->steps - 1;
+
+    if (step < 0 || program->phase == BG_PHASE_NEW || program->step[step].out.data == NULL)
+        return NULL;
+    return program->last[step] >= now ? &program->step[step].out : NULL;
+}
+
+int64_t bg_program_bytes(const struct bg_program *program)
+{
+    return program->bytes;
+}
+
+int bg_program_implementation_count(const struct bg_program *program)
+{
+    int count = 0;
+
+    for (int i = 0; i < program->steps; i++)
+        count += program->step[i].op->implementation != NULL;
+    return count;
+}
+
+struct bg_implementation bg_program_implementation(const struct bg_program *program, int index)
+{
+    struct bg_implementation out = {"", "", "", "", ""};
+
+    for (int i = 0; i < program->steps; i++) {
+        const struct bg_step *step = &program->step[i];
+        if (step->op->implementation == NULL)
+            continue;
+        if (index-- > 0)
+            continue;
+        out.node = step->node->name;
+        out.op = step->op->name;
+        step->op->implementation(step, &out);
+        break;
+    }
+    return out;
+}

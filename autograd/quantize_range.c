@@ -1,0 +1,93 @@
+/* Ranges of activations and learned steps (LSQ: Esser et al., "Learned Step Size Quantization",
+ * ICLR 2020): start 2 * mean|x| / sqrt(qmax) (section 2.1), gradient scale 1 / sqrt(n * qmax)
+ * (section 2.2), where qmax is the largest code above the zero point. Weight ranges are functions
+ * of the present weights and stand in quantize_weights.c. */
+#include "autograd/op.h"
+
+#include <math.h>
+
+#include "core/method.h"
+
+static double largest_code(const struct bg_grid *grid)
+{
+    return fmax((double)(grid->qmax - grid->zero_point), 1.0);
+}
+
+double bg_mean_abs(const float *x, int64_t n)
+{
+    double sum = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs((double)x[i]);
+    return sum / (double)n;
+}
+
+void bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel, const float *x,
+                             int64_t n)
+{
+    double mean = bg_mean_abs(x, n);
+    double start =
+        quantizer->grid.binary ? mean : 2.0 * mean / sqrt(largest_code(&quantizer->grid));
+
+    bg_f32(&quantizer->step->value)[channel] = start == 0.0 ? 1.0f : (float)start;
+}
+
+double bg_quantizer_step_scale(const struct bg_quantizer *quantizer)
+{
+    return 1.0 / sqrt((double)quantizer->n * largest_code(&quantizer->grid));
+}
+
+enum bg_status bg_quantizer_take_steps(struct bg_quantizer *quantizer)
+{
+    struct bg_grid *grid = &quantizer->grid;
+    float *steps = bg_f32(&quantizer->step->value);
+
+    for (int64_t c = 0; c < grid->channels; c++) {
+        if (!isfinite(steps[c]))
+            return bg_fail(BG_E_NUMERIC, "learned step %s is not finite in channel %lld",
+                           quantizer->step->name, (long long)c);
+        steps[c] = fmaxf(steps[c], BG_STEP_FLOOR);
+        grid->scale[c] = steps[c];
+        quantizer->lo[c] = (float)(grid->qmin - grid->zero_point) * steps[c];
+        quantizer->hi[c] = (float)(grid->qmax - grid->zero_point) * steps[c];
+    }
+    return BG_OK;
+}
+
+enum bg_status bg_quantizer_refit(struct bg_quantizer *quantizer)
+{
+    enum bg_status rc = BG_OK;
+
+    if (quantizer->fixed)
+        return BG_OK;
+    if (quantizer->observed == 0)
+        return bg_fail(BG_E_USAGE, "the quantizer of %s has no range yet: calibrate first",
+                       quantizer->name);
+    if (quantizer->step != NULL)
+        return bg_quantizer_take_steps(quantizer);
+    rc = bg_grid_fit(&quantizer->grid, 0, quantizer->lo[0], quantizer->hi[0], quantizer->symmetric);
+    return rc == BG_OK ? rc : bg_fail_prefix(rc, "quantizer of %s: ", quantizer->name);
+}
+
+enum bg_status bg_quantizer_observe(struct bg_quantizer *quantizer, const float *x, int64_t n)
+{
+    enum bg_status rc = BG_OK;
+
+    if (quantizer->fixed || (quantizer->step != NULL && quantizer->observed > 0))
+        goto out;
+    if (quantizer->step != NULL) {
+        bg_quantizer_start_step(quantizer, 0, x, n);
+        quantizer->step->version++;
+        TRY(bg_quantizer_take_steps(quantizer));
+    } else {
+        TRY(quantizer->range->observe(quantizer->range_options, quantizer, 0, x, n));
+        if (!isfinite(quantizer->lo[0]) || !isfinite(quantizer->hi[0]))
+            FAIL(BG_E_NUMERIC, "range [%g, %g] is not finite", (double)quantizer->lo[0],
+                 (double)quantizer->hi[0]);
+    }
+    quantizer->observed++;
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "quantizer of %s: ", quantizer->name);
+    return rc;
+}

@@ -1,0 +1,129 @@
+/* Weights on their grid. The range of a weight is a function of the present weights alone: before
+ * the first forward after a change it is found anew (range methods see observed = 0), the grid is
+ * fitted symmetrically and the projection is stored in param->forward for all programs of the
+ * graph. 1-bit weights: scale = mean|w| per channel (NUMERICS, "Codes and grids").
+ *
+ * Surrogate: straight-through with clip mask, dw = dforward inside the grid's clip limits, else 0;
+ * 1-bit weights pass all of it (no mask: a weight outside the limits could never change its sign
+ * again). Learned steps have LSQ's gradient (quantize_range.c). */
+#include "autograd/op.h"
+
+#include <math.h>
+
+#include "core/kernel.h"
+#include "core/method.h"
+
+/* Values of one channel: rows of the first dimension, contiguous. */
+static int64_t channel_size(const struct bg_param *param)
+{
+    return bg_tensor_count(&param->value) / param->quantizer->grid.channels;
+}
+
+static enum bg_status fit_channel(struct bg_param *param, int64_t channel)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_quantizer *quantizer = param->quantizer;
+    int64_t n = channel_size(param);
+    const float *w = bg_f32(&param->value) + channel * n;
+
+    if (quantizer->grid.binary) {
+        double mean = bg_mean_abs(w, n);
+        if (!isfinite(mean))
+            return bg_fail(BG_E_NUMERIC, "weights are not finite");
+        quantizer->grid.scale[channel] = (float)fmax(mean, 0x1p-126);
+        quantizer->hi[channel] = (float)mean;
+        quantizer->lo[channel] = -quantizer->hi[channel];
+        return BG_OK;
+    }
+    TRY(quantizer->range->observe(quantizer->range_options, quantizer, channel, w, n));
+    TRY(bg_grid_fit(&quantizer->grid, channel, quantizer->lo[channel], quantizer->hi[channel],
+                    quantizer->symmetric));
+out:
+    return rc;
+}
+
+static enum bg_status fit_learned(struct bg_param *param)
+{
+    struct bg_quantizer *quantizer = param->quantizer;
+    int64_t n = channel_size(param);
+
+    if (quantizer->observed == 0) {
+        for (int64_t c = 0; c < quantizer->grid.channels; c++)
+            bg_quantizer_start_step(quantizer, c, bg_f32(&param->value) + c * n, n);
+        quantizer->step->version++;
+    }
+    return bg_quantizer_take_steps(quantizer);
+}
+
+static enum bg_status fit_weights(struct bg_param *param)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_quantizer *quantizer = param->quantizer;
+
+    if (quantizer->step != NULL) {
+        TRY(fit_learned(param));
+    } else {
+        quantizer->observed = 0;
+        for (int64_t c = 0; c < quantizer->grid.channels; c++)
+            TRY(fit_channel(param, c));
+    }
+    quantizer->observed = 1;
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "%s: ", param->name);
+    return rc;
+}
+
+static void project_weights(struct bg_param *param)
+{
+    struct bg_quantizer *quantizer = param->quantizer;
+    int64_t n = channel_size(param);
+
+    quantizer->clipped = 0;
+    quantizer->seen = bg_tensor_count(&param->value);
+    for (int64_t c = 0; c < quantizer->grid.channels; c++) {
+        int64_t clipped = 0;
+        bg_kernel_project(&quantizer->grid, c, bg_f32(&param->value) + c * n, n,
+                          bg_f32(&param->forward) + c * n, &clipped);
+        quantizer->clipped += clipped;
+    }
+}
+
+enum bg_status bg_param_refresh(struct bg_param *param)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_model_param *model = bg_model_param(param);
+    const struct bg_param *step = param->quantizer == NULL ? NULL : param->quantizer->step;
+
+    if (model->seen == param->version && model->seen_step == (step == NULL ? 0 : step->version))
+        goto out;
+    if (param->quantizer != NULL) {
+        TRY(fit_weights(param));
+        project_weights(param);
+    }
+    model->seen = param->version;
+    model->seen_step = step == NULL ? 0 : step->version;
+    model->serial++;
+out:
+    return rc;
+}
+
+void bg_param_straight_through(struct bg_param *param)
+{
+    const struct bg_quantizer *quantizer = param->quantizer;
+    int64_t n = 0;
+
+    if (quantizer == NULL)
+        return;
+    n = channel_size(param);
+    for (int64_t c = 0; c < quantizer->grid.channels; c++) {
+        const float *w = bg_f32(&param->value) + c * n;
+        float *dw = bg_f32(&param->grad) + c * n;
+        if (quantizer->step != NULL)
+            bg_f32(&quantizer->step->grad)[c] =
+                (float)(bg_kernel_step_gradient(&quantizer->grid, c, w, dw, n) *
+                        bg_quantizer_step_scale(quantizer));
+        if (!quantizer->grid.binary)
+            bg_kernel_project_backward(&quantizer->grid, c, w, dw, n, dw);
+    }
+}

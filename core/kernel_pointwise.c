@@ -1,0 +1,114 @@
+/* Elementwise loops and order-free reductions, compiled once per instruction set.
+ *
+ * Minimum and maximum end with + 0.0f, which turns -0 into 0: so equal zeros cannot make the result
+ * depend on the order of comparison. */
+#include "core/kernel_table.h"
+
+#include <string.h>
+
+static void relu(const float *x, int64_t n, float *y)
+{
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+}
+
+static void relu_backward(const float *y, const float *dy, int64_t n, float *dx)
+{
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+}
+
+static void add(const float *a, const float *b, int64_t n, float *y)
+{
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+static void decode_u8(const uint8_t *restrict codes, int64_t n, int32_t zero_point, float scale,
+                      float *restrict y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (float)((int32_t)codes[i] - zero_point) * scale;
+}
+
+static void widen(const float *restrict x, int64_t width, float *restrict low, float *restrict high)
+{
+    for (int64_t j = 0; j < width; j++) {
+        low[j] = x[j] < low[j] ? x[j] : low[j];
+        high[j] = x[j] > high[j] ? x[j] : high[j];
+    }
+}
+
+static bool min_max(const float *x, int64_t n, float *min, float *max)
+{
+    float low[BG_KERNEL_WIDTH], high[BG_KERNEL_WIDTH];
+    int32_t nan = 0;
+
+    for (int j = 0; j < BG_KERNEL_WIDTH; j++) {
+        low[j] = *min;
+        high[j] = *max;
+    }
+    for (int64_t i = 0; i < n; i += BG_KERNEL_WIDTH)
+        widen(x + i, n - i < BG_KERNEL_WIDTH ? n - i : BG_KERNEL_WIDTH, low, high);
+    for (int64_t i = 0; i < n; i++)
+        nan |= x[i] != x[i];
+    for (int j = 0; j < BG_KERNEL_WIDTH; j++) {
+        *min = low[j] < *min ? low[j] : *min;
+        *max = high[j] > *max ? high[j] : *max;
+    }
+    *min += 0.0f;
+    *max += 0.0f;
+    return nan == 0;
+}
+
+static bool all_finite(const float *x, int64_t n)
+{
+    uint32_t bad = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return bad == 0;
+}
+
+static void sgd(float *restrict w, float *restrict m, const float *restrict grad, int64_t n,
+                const float factors[3])
+{
+    const float lr = factors[0], momentum = factors[1], decay = factors[2];
+
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] + decay * w[i];
+        float v = momentum * m[i] + g;
+        m[i] = v;
+        w[i] -= lr * v;
+    }
+}
+
+static void sgd_nesterov(float *restrict w, float *restrict m, const float *restrict grad,
+                         int64_t n, const float factors[3])
+{
+    const float lr = factors[0], momentum = factors[1], decay = factors[2];
+
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] + decay * w[i];
+        float v = momentum * m[i] + g;
+        m[i] = v;
+        w[i] -= lr * (g + momentum * v);
+    }
+}
+
+const struct bg_kernel_pointwise_table BG_KERNEL_TABLE(pointwise) = {
+    .relu = relu,
+    .relu_backward = relu_backward,
+    .add = add,
+    .decode_u8 = decode_u8,
+    .min_max = min_max,
+    .all_finite = all_finite,
+    .sgd = sgd,
+    .sgd_nesterov = sgd_nesterov,
+};

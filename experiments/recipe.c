@@ -1,0 +1,291 @@
+/* Reads a recipe and prints it resolved. Sections are read by those who use them (data, network,
+ * training, policies); this file calls each reader, so that all errors of a recipe appear at once,
+ * and puts the printed sections together. */
+#include "experiments/recipe.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+#include "datasets/dataset.h"
+#include "experiments/recipe_tables.h"
+#include "layers/net.h"
+
+#define ERRORS_LIMIT   (64 << 10)
+#define RESOLVED_LIMIT (1 << 20)
+#define TABLE_ROWS     64
+
+/* Keeps "there were errors" apart from failures that end the reading at once. */
+static enum bg_status collect(enum bg_status rc, const struct bg_text *errors, size_t before)
+{
+    if (rc == BG_E_DATA && errors->length == before)
+        return rc; /* a sentence without a line of its own */
+    return rc == BG_E_DATA ? BG_OK : rc;
+}
+
+#define READ(expression_)                                                                          \
+    do {                                                                                           \
+        size_t before_ = errors->length;                                                           \
+        TRY(collect((expression_), errors, before_));                                              \
+    } while (0)
+
+static enum bg_status read_stages(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_yaml *node = bg_yaml_get(bg_document_root(recipe->document), "stages");
+    const struct bg_text_list *list = &recipe->top.stages;
+    int last = -1;
+    for (int i = 0; i < list->count; i++) {
+        int stage = 0;
+        while (stage < BG_STAGES && strcmp(list->at[i], bg_stage_names[stage]) != 0)
+            stage++;
+        if (stage == BG_STAGES) {
+            const char *near = bg_text_nearest(list->at[i], bg_stage_names, BG_STAGES);
+            bg_options_error(errors, node, "stages", "unknown stage \"%s\"%s%s%s", list->at[i],
+                             near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        } else if (stage <= last) {
+            bg_options_error(errors, node, "stages", "%s cannot come after %s", list->at[i],
+                             bg_stage_names[last]);
+        } else {
+            recipe->stage[recipe->stages++] = (enum bg_stage)stage;
+            last = stage;
+        }
+    }
+    if (list->count == 0)
+        bg_options_error(errors, node, "stages", "at least one stage is needed");
+    return BG_OK;
+}
+
+bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage)
+{
+    for (int i = 0; i < recipe->stages; i++)
+        if (recipe->stage[i] == stage)
+            return true;
+    return false;
+}
+
+static void check_name(const struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const char *name = recipe->top.name;
+    if (!*name) /* a missing key is reported by the table already */
+        return;
+    if (*name == '.' || strchr(name, '/') || strlen(name) >= BG_NAME_MAX)
+        bg_options_error(errors, bg_yaml_get(bg_document_root(recipe->document), "name"), "name",
+                         "\"%s\" cannot name a folder: up to %d characters without '/', not "
+                         "beginning with '.'",
+                         name, BG_NAME_MAX - 1);
+}
+
+static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_update_method *update = NULL;
+    void *options = NULL;
+    enum bg_status rc = BG_OK;
+    READ(bg_range_choose(recipe->quantize.weight_range, "min-max", "quantize.weight_range",
+                         &recipe->weight_range, &recipe->weight_range_options, errors));
+    READ(bg_range_choose(recipe->quantize.activation_range, "moving-average",
+                         "quantize.activation_range", &recipe->activation_range,
+                         &recipe->activation_range_options, errors));
+    READ(bg_select_choose(recipe->select.policy, recipe->select.options, "select.options",
+                          &recipe->policy, &recipe->policy_options, errors));
+    READ(bg_update_choose(recipe->train.update, recipe->train.update_options, "train.options",
+                          &update, &options, errors));
+    bg_free(options);
+    options = NULL;
+    READ(bg_update_choose(recipe->finetune.update, recipe->finetune.update_options,
+                          "finetune.options", &update, &options, errors));
+out:
+    bg_free(options);
+    return rc;
+}
+
+static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_recipe_top *top = &recipe->top;
+    enum bg_status rc = BG_OK;
+    READ(bg_options_read(bg_document_root(recipe->document), bg_top_table, NULL, "", &recipe->top,
+                         errors));
+    check_name(recipe, errors);
+    TRY(read_stages(recipe, errors));
+    READ(
+        bg_options_read(top->train, bg_train_options_table, NULL, "train", &recipe->train, errors));
+    READ(bg_options_read(top->finetune, bg_train_options_table, NULL, "finetune", &recipe->finetune,
+                         errors));
+    READ(
+        bg_options_read(top->profile, bg_profile_table, NULL, "profile", &recipe->profile, errors));
+    READ(bg_options_read(top->quantize, bg_quantize_table, NULL, "quantize", &recipe->quantize,
+                         errors));
+    READ(bg_options_read(top->select, bg_select_options_table, NULL, "select", &recipe->select,
+                         errors));
+    READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
+    READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));
+    READ(bg_options_read(top->report, bg_report_table, NULL, "report", recipe, errors));
+    TRY(read_methods(recipe, errors));
+out:
+    return rc;
+}
+
+/* Prints a table's rows but the subtrees, which their readers print. */
+static void print_plain(const struct bg_option *table, const void *options, int indent,
+                        struct bg_text *text)
+{
+    struct bg_option plain[TABLE_ROWS + 1];
+    int count = 0;
+    memset(plain, 0, sizeof plain);
+    for (int i = 0; table && table[i].key && count < TABLE_ROWS; i++)
+        if (table[i].type != BG_OPT_NODE)
+            plain[count++] = table[i];
+    bg_options_print(plain, options, indent, text);
+}
+
+static bool is_empty(const struct bg_option *table)
+{
+    return !table || !table[0].key;
+}
+
+static void print_method(const char *key, const char *name, const struct bg_option *table,
+                         const void *options, struct bg_text *text)
+{
+    bg_text_add(text, "  %s:\n    name: %s\n", key, name);
+    if (!is_empty(table))
+        print_plain(table, options, 4, text);
+}
+
+static void print_options(const struct bg_option *table, const void *options, struct bg_text *text)
+{
+    if (is_empty(table))
+        return;
+    bg_text_add(text, "  options:\n");
+    print_plain(table, options, 4, text);
+}
+
+static enum bg_status print_training(const char *section, const struct bg_train_options *train,
+                                     struct bg_text *text, struct bg_text *errors)
+{
+    const struct bg_update_method *method = NULL;
+    void *options = NULL;
+    enum bg_status rc = BG_OK;
+    bg_text_add(text, "%s:\n", section);
+    print_plain(bg_train_options_table, train, 2, text);
+    TRY(bg_update_choose(train->update, train->update_options, section, &method, &options, errors));
+    print_options(method->options, options, text);
+out:
+    bg_free(options);
+    return rc;
+}
+
+static enum bg_status print_resolved(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    struct bg_text *text = &recipe->resolved;
+    enum bg_status rc = BG_OK;
+    TRY(print_training("train", &recipe->train, text, errors));
+    bg_text_add(text, "profile:\n");
+    print_plain(bg_profile_table, &recipe->profile, 2, text);
+    bg_text_add(text, "quantize:\n");
+    print_plain(bg_quantize_table, &recipe->quantize, 2, text);
+    print_method("weight_range", recipe->weight_range->name, recipe->weight_range->options,
+                 recipe->weight_range_options, text);
+    print_method("activation_range", recipe->activation_range->name,
+                 recipe->activation_range->options, recipe->activation_range_options, text);
+    bg_text_add(text, "select:\n");
+    print_plain(bg_select_options_table, &recipe->select, 2, text);
+    print_options(recipe->policy->options, recipe->policy_options, text);
+    TRY(print_training("finetune", &recipe->finetune, text, errors));
+    bg_text_add(text, "evaluate:\n");
+    print_plain(bg_evaluate_table, recipe, 2, text);
+    bg_text_add(text, "checkpoint:\n");
+    print_plain(bg_checkpoint_table, recipe, 2, text);
+    bg_text_add(text, "report:\n");
+    print_plain(bg_report_table, recipe, 2, text);
+out:
+    return rc;
+}
+
+/* The sections whose readers print while they read: their errors join the others. */
+static enum bg_status print_foreign(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    struct bg_text *text = &recipe->resolved;
+    enum bg_status rc = BG_OK;
+    print_plain(bg_top_table, &recipe->top, 0, text);
+    bg_text_add(text, "data:\n");
+    if (recipe->top.data)
+        READ(bg_data_print_section(recipe->top.data, 2, text, errors));
+    else
+        bg_options_error(errors, bg_document_root(recipe->document), "data", "section is missing");
+    bg_text_add(text, "network:\n");
+    if (recipe->top.network)
+        READ(bg_net_print_section(recipe->top.network, 2, text, errors));
+    else
+        bg_options_error(errors, bg_document_root(recipe->document), "network",
+                         "section is missing");
+out:
+    return rc;
+}
+
+/* One error is the sentence; several go to the log, and the sentence counts them. */
+static enum bg_status report_errors(const struct bg_text *errors, const char *path)
+{
+    const char *line = bg_text_string(errors);
+    int count = 0;
+    if (errors->length == 0)
+        return BG_OK;
+    for (const char *at = line; *at; at++)
+        count += *at == '\n';
+    if (count <= 1)
+        return bg_fail(BG_E_DATA, "%.*s", (int)strcspn(line, "\n"), line);
+    while (*line) {
+        size_t length = strcspn(line, "\n");
+        bg_log(BG_LOG_ERROR, "%.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+    return bg_fail(BG_E_DATA, "%s: %d errors", path, count);
+}
+
+enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path, char *const *overrides,
+                              int count)
+{
+    struct bg_recipe *recipe = NULL;
+    struct bg_text errors = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&errors, ERRORS_LIMIT);
+    TRY(bg_alloc(&recipe, 1, sizeof *recipe));
+    bg_text_init(&recipe->resolved, RESOLVED_LIMIT);
+    TRY(bg_yaml_parse_file(&recipe->document, path));
+    for (int i = 0; i < count; i++)
+        TRY(bg_yaml_override(recipe->document, overrides[i]));
+    TRY(read_sections(recipe, &errors));
+    TRY(print_foreign(recipe, &errors));
+    TRY(report_errors(&errors, path));
+    TRY(print_resolved(recipe, &errors));
+    TRY(report_errors(&errors, path));
+    TRY(bg_text_check(&recipe->resolved));
+    *out = recipe;
+    recipe = NULL;
+out:
+    bg_text_free(&errors);
+    bg_recipe_free(recipe);
+    return rc;
+}
+
+void bg_recipe_free(struct bg_recipe *recipe)
+{
+    if (!recipe)
+        return;
+    bg_free(recipe->weight_range_options);
+    bg_free(recipe->activation_range_options);
+    bg_free(recipe->policy_options);
+    bg_text_free(&recipe->resolved);
+    bg_document_free(recipe->document);
+    bg_free(recipe);
+}
+
+struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe)
+{
+    return (struct bg_quantize_options){.weight_range = recipe->weight_range,
+                                        .activation_range = recipe->activation_range,
+                                        .weight_range_options = recipe->weight_range_options,
+                                        .activation_range_options =
+                                            recipe->activation_range_options,
+                                        .rounding = (enum bg_rounding)recipe->quantize.rounding};
+}

@@ -1,0 +1,149 @@
+/* The record of a run: everything measured, in memory, and its file run.h5. The runner's thread is
+ * the only writer. A checkpoint stores how many rows of each part belong to it; a resume drops the
+ * newer ones. Wall-clock values are not here but in timing.tsv. */
+#ifndef BG_EXPERIMENTS_RECORD_H
+#define BG_EXPERIMENTS_RECORD_H
+
+#include "core/profile.h"
+#include "core/source.h"
+#include "core/text.h"
+#include "core/hash.h"
+#include "experiments/environment.h"
+#include "experiments/table.h"
+
+#define BG_RUN_SCHEMA 1
+
+enum bg_record_table {
+    BG_TABLE_TRAIN_STEPS,
+    BG_TABLE_TRAIN_EPOCHS,
+    BG_TABLE_FINETUNE_STEPS,
+    BG_TABLE_FINETUNE_EPOCHS,
+    BG_TABLE_RANKING,     /* one row per layer */
+    BG_TABLE_SEARCH,      /* one row per evaluated k */
+    BG_TABLE_EVALUATIONS, /* one row per network and part */
+    BG_TABLE_CLASSES,     /* one row per network, part and class */
+    BG_TABLE_LAYERS,      /* one row per layer */
+    BG_TABLE_COSTS,       /* f32, then the plan */
+    BG_TABLE_WEIGHTS,     /* weight histograms: one row per layer and bin */
+    BG_TABLES
+};
+
+/* Columns by number, in the order of record.c's tables. */
+enum { BG_STEP_STEP, BG_STEP_LR, BG_STEP_LOSS, BG_STEP_SIZE, BG_STEP_CORRECT };
+enum {
+    BG_EPOCH_EPOCH,
+    BG_EPOCH_STEP,
+    BG_EPOCH_LR,
+    BG_EPOCH_TRAIN_LOSS,
+    BG_EPOCH_TRAIN_ACCURACY,
+    BG_EPOCH_VALIDATION_LOSS,
+    BG_EPOCH_VALIDATION_ACCURACY
+};
+enum { BG_RANK_LAYER, BG_RANK_SCORE, BG_RANK_RANK, BG_RANK_PINNED }; /* rank 1 first, 0 = none */
+enum { BG_SEARCH_K, BG_SEARCH_ACCURACY, BG_SEARCH_LOSS, BG_SEARCH_DROP, BG_SEARCH_PASSED };
+enum { BG_EVAL_KIND, BG_EVAL_PART, BG_EVAL_COUNT, BG_EVAL_CORRECT, BG_EVAL_ACCURACY, BG_EVAL_LOSS };
+enum { BG_CLASS_KIND, BG_CLASS_PART, BG_CLASS_CLASS, BG_CLASS_COUNT, BG_CLASS_CORRECT };
+enum {
+    BG_LAYER_LAYER,
+    BG_LAYER_HEIGHT,
+    BG_LAYER_WIDTH,
+    BG_LAYER_CHANNELS,
+    BG_LAYER_WEIGHTS,
+    BG_LAYER_OTHER,
+    BG_LAYER_MACS,
+    BG_LAYER_WEIGHT_BITS,
+    BG_LAYER_ACTIVATION_BITS,
+    BG_LAYER_BYTES,
+    BG_LAYER_HAWQ,
+    BG_LAYER_DETAILED
+};
+enum {
+    BG_COST_BYTES,
+    BG_COST_HAWQ,
+    BG_COST_DETAILED,
+    BG_COST_MEAN_BITS,
+    BG_COST_PARAMS,
+    BG_COST_MACS
+};
+enum { BG_WEIGHT_LAYER, BG_WEIGHT_CODE, BG_WEIGHT_COUNT };
+
+/* Which network an evaluation is of, and on what. */
+enum bg_evaluated {
+    BG_EVALUATED_FP32,
+    BG_EVALUATED_QUANTIZED,
+    BG_EVALUATED_FINETUNED,
+    BG_EVALUATED
+};
+extern const char *const bg_evaluated_names[BG_EVALUATED];
+enum bg_evaluated_part { BG_ON_VALIDATION, BG_ON_TEST };
+
+/* Profiles: along training, of the profile stage, along fine-tuning. */
+enum bg_record_profile { BG_PROFILE_TRAIN, BG_PROFILE_STAGE, BG_PROFILE_FINETUNE, BG_PROFILES };
+
+/* A table of short texts: implementation names of each primitive. */
+#define BG_IMPLEMENTATION_FIELDS 5
+struct bg_implementation_row {
+    char text[BG_IMPLEMENTATION_FIELDS]
+             [BG_NAME_MAX]; /* node, op, forward, backward data, weights */
+};
+
+#define BG_PLANS_MAX 4
+struct bg_plan_entry {
+    char stage[BG_NAME_MAX];
+    char *text; /* owned */
+};
+
+struct bg_record {
+    char name[BG_NAME_MAX], network[BG_NAME_MAX];
+    int64_t seed;
+    char *recipe; /* resolved text, owned */
+    struct bg_environment environment;
+    char data_title[BG_NAME_MAX], train_hash[BG_HASH_TEXT], test_hash[BG_HASH_TEXT];
+    int64_t train_count, validation_count, test_count;
+    struct bg_sample_spec spec;
+    double mean, std; /* of the training pixels, as used */
+    int layers;
+    char (*layer_name)[BG_NAME_MAX];
+    char (*layer_op)[BG_NAME_MAX];
+    struct bg_table table[BG_TABLES];
+    struct bg_profile profile[BG_PROFILES];
+    char ranking_note[256], policy[BG_NAME_MAX];
+    int64_t chosen; /* layers at the second precision by the search; -1 = no search */
+    int plans;
+    struct bg_plan_entry plan[BG_PLANS_MAX];
+    int64_t implementations;
+    struct bg_implementation_row *implementation;
+};
+
+/* Names of the layers and their profiles' shape come with it; everything else is empty. */
+BG_MUST enum bg_status bg_record_make(struct bg_record *out, int layers, const char *const *names,
+                                      const char *const *ops);
+void bg_record_free(struct bg_record *record); /* takes a zeroed one */
+/* Appends a plan's text; an entry of the same stage is replaced. */
+BG_MUST enum bg_status bg_record_add_plan(struct bg_record *record, const char *stage,
+                                          const char *text);
+/* The last plan's text, "" when there is none. */
+const char *bg_record_plan(const struct bg_record *record);
+/* Row of TABLE_RANKING for a layer, or NULL. */
+const union bg_cell *bg_record_rank(const struct bg_record *record, int layer);
+/* Row of TABLE_EVALUATIONS, or NULL. */
+const union bg_cell *bg_record_evaluation(const struct bg_record *record, enum bg_evaluated kind,
+                                          enum bg_evaluated_part part);
+
+/* How much of the record belongs to a moment. */
+#define BG_RECORD_COUNTS (BG_TABLES + 2 * BG_PROFILES + 2)
+void bg_record_counts(const struct bg_record *record, int64_t counts[BG_RECORD_COUNTS]);
+/* Drops what is newer. BG_E_DATA when the record holds less than that. */
+BG_MUST enum bg_status bg_record_rewind(struct bg_record *record,
+                                        const int64_t counts[BG_RECORD_COUNTS]);
+
+/* Writes all of it to `path`, through a temporary. */
+BG_MUST enum bg_status bg_record_write(const struct bg_record *record, const char *path);
+/* Reads a whole file into an empty record. */
+BG_MUST enum bg_status bg_record_read(struct bg_record *out, const char *path);
+
+/* One text as a dataset; fresh memory (bg_free) when read. Also used by checkpoints. */
+BG_MUST enum bg_status bg_h5_put_text(struct bg_h5 *file, const char *name, const char *text);
+BG_MUST enum bg_status bg_h5_take_text(struct bg_h5 *file, const char *name, char **out);
+
+#endif

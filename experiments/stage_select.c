@@ -1,0 +1,293 @@
+/* The select stage: the policy ranks the layers, the prefix search tries how many of them tolerate
+ * fewer bits, the plan is put on the network. Every trial starts from the trained network and is
+ * judged on the validation part alone. Each one is saved: a killed search goes on with the next. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+#include "experiments/run.h"
+
+struct search {
+    struct bg_run *run;
+    const char **names;
+    bool *pinned;
+    int64_t *weights, *macs;
+    double *step; /* mean grid step of each layer at the second precision */
+    struct bg_ranking ranking;
+    struct bg_snapshot *trained;
+    struct bg_source *calibration, *validation;
+};
+
+/* Puts a plan on the trained network: ranges and batch-norm statistics from training batches. */
+static enum bg_status put(struct search *search, const struct bg_plan *plan)
+{
+    const struct bg_quantize_section *options = &search->run->recipe->quantize;
+    enum bg_status rc = BG_OK;
+    TRY(bg_run_apply(search->run, plan));
+    TRY(bg_trainer_calibrate(search->run->trainer, search->calibration,
+                             options->calibration_batches, options->recalibrate_bn));
+out:
+    return rc;
+}
+
+static enum bg_status go_back(struct search *search)
+{
+    enum bg_status rc = BG_OK;
+    TRY(bg_run_apply(search->run, NULL));
+    TRY(bg_net_restore(search->run->net, search->trained));
+out:
+    return rc;
+}
+
+static const union bg_cell *known_trial(const struct search *search, int k)
+{
+    const struct bg_table *table = &search->run->record.table[BG_TABLE_SEARCH];
+    for (int64_t r = 0; r < table->rows; r++)
+        if (bg_table_row(table, r)[BG_SEARCH_K].integer == k)
+            return bg_table_row(table, r);
+    return NULL;
+}
+
+/* Accuracy with the first k ranked layers at the second precision; a row of the search table. */
+static enum bg_status try_prefix(struct search *search, int k, bool *passed)
+{
+    struct bg_run *run = search->run;
+    const struct bg_select_options *options = &run->recipe->select;
+    const union bg_cell *base;
+    union bg_cell *row = NULL;
+    struct bg_evaluation *evaluation = NULL;
+    struct bg_plan plan = {0};
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_alloc(&evaluation, 1, sizeof *evaluation));
+    TRY(bg_select_plan(options, search->names, &search->ranking, k, &plan));
+    TRY(put(search, &plan));
+    TRY(bg_trainer_evaluate(run->trainer, search->validation, evaluation));
+    TRY(go_back(search));
+    base = known_trial(search, 0);
+    double drop = base ? base[BG_SEARCH_ACCURACY].real - evaluation->accuracy : 0.0;
+    *passed = drop <= options->tolerance;
+    TRY(bg_table_add(&run->record.table[BG_TABLE_SEARCH], &row));
+    row[BG_SEARCH_K].integer = k;
+    row[BG_SEARCH_ACCURACY].real = evaluation->accuracy;
+    row[BG_SEARCH_LOSS].real = evaluation->loss;
+    row[BG_SEARCH_DROP].real = drop;
+    row[BG_SEARCH_PASSED].integer = *passed;
+    bg_log(BG_LOG_INFO,
+           "select: %d of %d layers at %lld bits: validation accuracy %.2f %%, drop %.2f points%s",
+           k, search->ranking.count, (long long)options->second_bits, 100.0 * evaluation->accuracy,
+           100.0 * drop,
+           k == 0    ? ""
+           : *passed ? ": passes"
+                     : ": too much");
+    TRY(bg_run_checkpoint(run));
+out:
+    bg_plan_free(&plan);
+    bg_free(evaluation);
+    return rc;
+}
+
+static enum bg_status ok(void *self, int k, bool *passed)
+{
+    struct search *search = (struct search *)self;
+    const union bg_cell *known;
+    if (bg_stop_requested())
+        return bg_fail(BG_E_INTERRUPTED, "stopped in the search");
+    known = known_trial(search, k);
+    if (!known)
+        return try_prefix(search, k, passed);
+    *passed = known[BG_SEARCH_PASSED].integer != 0;
+    return BG_OK;
+}
+
+/* Mean step of each layer's weight grid when all are at the second precision. */
+static enum bg_status measure_steps(struct search *search)
+{
+    const struct bg_select_options *options = &search->run->recipe->select;
+    struct bg_graph *graph = search->run->net->graph;
+    struct bg_plan plan = {0};
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_net_plan(search->run->net, (int)options->second_bits, (int)options->activation_bits,
+                    &plan));
+    TRY(put(search, &plan));
+    for (int i = 0; i < search->run->record.layers; i++) {
+        const struct bg_quantizer *quantizer = bg_graph_layer_weight(graph, i)->quantizer;
+        double sum = 0.0;
+        for (int64_t c = 0; quantizer && c < quantizer->grid.channels; c++)
+            sum += (double)quantizer->grid.scale[c];
+        search->step[i] = quantizer ? sum / (double)quantizer->grid.channels : 0.0;
+    }
+    TRY(go_back(search));
+out:
+    bg_plan_free(&plan);
+    return rc;
+}
+
+/* The stage's profile, with the rows recorded along training where it has none of a kind. */
+static struct bg_profile profile_view(const struct bg_record *record)
+{
+    struct bg_profile view = record->profile[BG_PROFILE_STAGE];
+    const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
+    if (view.rows == 0 && !view.per_channel) {
+        view.rows = along->rows;
+        view.row_step = along->row_step;
+        view.stats = along->stats;
+    }
+    if (view.cycles == 0) {
+        view.cycles = along->cycles;
+        view.cycle_step = along->cycle_step;
+        view.displacement = along->displacement;
+        view.initial_square = along->initial_square;
+    }
+    return view;
+}
+
+static enum bg_status record_ranking(struct search *search)
+{
+    struct bg_record *record = &search->run->record;
+    struct bg_table *table = &record->table[BG_TABLE_RANKING];
+    enum bg_status rc = BG_OK;
+
+    bg_table_truncate(table, 0);
+    for (int l = 0; l < record->layers; l++) {
+        union bg_cell *row = NULL;
+        TRY(bg_table_add(table, &row));
+        row[BG_RANK_LAYER].integer = l;
+        row[BG_RANK_SCORE].real = search->ranking.score[l];
+        row[BG_RANK_PINNED].integer = search->pinned[l];
+        for (int r = 0; r < search->ranking.count; r++)
+            if (search->ranking.order[r] == l)
+                row[BG_RANK_RANK].integer = r + 1;
+    }
+    (void)snprintf(record->ranking_note, sizeof record->ranking_note, "%s", search->ranking.note);
+out:
+    return rc;
+}
+
+static enum bg_status rank(struct search *search)
+{
+    struct bg_run *run = search->run;
+    struct bg_profile profile = profile_view(&run->record);
+    struct bg_select_input input = {.layers = run->record.layers,
+                                    .names = search->names,
+                                    .weights = search->weights,
+                                    .macs = search->macs,
+                                    .pinned = search->pinned,
+                                    .profile = &profile,
+                                    .weight_step = search->step,
+                                    .classes = run->data->spec.classes,
+                                    .seed = (uint64_t)run->recipe->top.seed};
+    enum bg_status rc = BG_OK;
+    TRY(bg_select_pinned(&run->recipe->select, search->names, input.layers, search->pinned));
+    TRY(measure_steps(search));
+    TRY(bg_ranking_make(&search->ranking, input.layers));
+    TRY(run->recipe->policy->rank(run->recipe->policy_options, &input, &search->ranking));
+    TRY(record_ranking(search));
+    bg_log(BG_LOG_DEBUG, "select: %s", search->ranking.note);
+out:
+    return rc;
+}
+
+static enum bg_status prepare(struct search *search)
+{
+    struct bg_run *run = search->run;
+    const struct bg_graph *graph = run->net->graph;
+    int layers = run->record.layers;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_alloc(&search->names, layers, sizeof *search->names));
+    TRY(bg_alloc(&search->pinned, layers, sizeof *search->pinned));
+    TRY(bg_alloc(&search->weights, layers, sizeof *search->weights));
+    TRY(bg_alloc(&search->macs, layers, sizeof *search->macs));
+    TRY(bg_alloc(&search->step, layers, sizeof *search->step));
+    for (int i = 0; i < layers; i++) {
+        search->names[i] = run->record.layer_name[i];
+        search->weights[i] = bg_tensor_count(&bg_graph_layer_weight(graph, i)->value);
+        search->macs[i] = bg_node_macs(bg_graph_layer(graph, i));
+    }
+    TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &search->calibration));
+    if (run->data->validation_count > 0)
+        TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false,
+                          &search->validation));
+    TRY(bg_run_apply(run, NULL));
+    TRY(bg_net_snapshot(run->net, &search->trained));
+out:
+    return rc;
+}
+
+/* The plan by policy and search. */
+static enum bg_status find(struct search *search, struct bg_plan *plan)
+{
+    struct bg_run *run = search->run;
+    const struct bg_select_options *options = &run->recipe->select;
+    struct bg_prefix_test test = {.self = search, .ok = ok};
+    bool tries = options->search == BG_SEARCH_BINARY || options->search == BG_SEARCH_LINEAR;
+    int k = 0, evaluations = 0;
+    bool passed = false;
+    enum bg_status rc = BG_OK;
+
+    if (tries && !search->validation)
+        FAIL(BG_E_DATA, "select: search %s needs a validation part; set data.validation",
+             bg_search_names[options->search]);
+    TRY(rank(search));
+    if (tries && !known_trial(search, 0))
+        TRY(try_prefix(search, 0, &passed));
+    TRY(bg_select_prefix(options, &search->ranking, &test, &k, &evaluations));
+    TRY(bg_select_plan(options, search->names, &search->ranking, k, plan));
+    run->record.chosen = k;
+    bg_log(BG_LOG_INFO, "select: %s: %d of %d ranked layers at %lld bits, %d evaluations",
+           run->recipe->policy->name, k, search->ranking.count, (long long)options->second_bits,
+           evaluations);
+out:
+    return rc;
+}
+
+static enum bg_status settle(struct search *search, const struct bg_plan *plan)
+{
+    struct bg_run *run = search->run;
+    char path[BG_PATH_MAX];
+    struct bg_text text = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&text, 1 << 24);
+    TRY(put(search, plan));
+    bg_plan_print(plan, &text);
+    TRY(bg_text_check(&text));
+    TRY(bg_record_add_plan(&run->record, "select", bg_text_string(&text)));
+    TRY(bg_path_join(path, run->dir, "plan.txt"));
+    TRY(bg_file_write(path, bg_text_string(&text), text.length));
+out:
+    bg_text_free(&text);
+    return rc;
+}
+
+enum bg_status bg_stage_select(struct bg_run *run)
+{
+    struct search search = {.run = run};
+    struct bg_plan plan = {0};
+    enum bg_status rc = BG_OK;
+
+    TRY(prepare(&search));
+    if (*run->recipe->select.plan) {
+        TRY(bg_plan_copy(&plan, &run->given));
+        bg_log(BG_LOG_INFO, "select: plan from %s", run->recipe->select.plan);
+    } else {
+        TRY(find(&search, &plan));
+    }
+    TRY(settle(&search, &plan));
+out:
+    bg_plan_free(&plan);
+    bg_ranking_free(&search.ranking);
+    bg_snapshot_free(search.trained);
+    bg_loader_destroy(search.calibration);
+    bg_loader_destroy(search.validation);
+    bg_free((void *)search.names);
+    bg_free(search.pinned);
+    bg_free(search.weights);
+    bg_free(search.macs);
+    bg_free(search.step);
+    return rc;
+}

@@ -1,0 +1,137 @@
+/* Training and fine-tuning: the trainer's rows go into the record, checkpoints are written at
+ * epochs and at every so many steps. */
+#include <stdio.h>
+
+#include "core/log.h"
+#include "experiments/run.h"
+#include "experiments/terminal.h"
+
+struct training {
+    struct bg_run *run;
+    const struct bg_train_options *options;
+    const char *name;
+    struct bg_table *steps, *epochs;
+    int64_t total; /* steps of the stage */
+};
+
+static enum bg_status on_step(void *self, const struct bg_train_step_row *row,
+                              const struct bg_train_state *state)
+{
+    struct training *training = (struct training *)self;
+    int64_t every = training->run->recipe->every_steps;
+    union bg_cell *cell = NULL;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_table_add(training->steps, &cell));
+    cell[BG_STEP_STEP].integer = row->step;
+    cell[BG_STEP_LR].real = row->lr;
+    cell[BG_STEP_LOSS].real = row->loss;
+    cell[BG_STEP_SIZE].integer = row->size;
+    cell[BG_STEP_CORRECT].integer = row->correct;
+    bg_log_progress(training->name, state->step, training->total, "loss %.3f", row->loss);
+    if (every > 0 && state->step % every == 0)
+        TRY(bg_run_checkpoint(training->run));
+out:
+    return rc;
+}
+
+static void say_epoch(const struct training *training, const struct bg_train_epoch_row *row,
+                      bool validated)
+{
+    char validation[96] = "";
+    if (validated)
+        (void)snprintf(validation, sizeof validation, "; validation loss %.4f, accuracy %.2f %%",
+                       row->validation_loss, 100.0 * row->validation_accuracy);
+    bg_log(BG_LOG_INFO, "%s: epoch %lld of %lld: loss %.4f, accuracy %.2f %%%s (%.1f s)",
+           training->name, (long long)row->epoch, (long long)training->options->epochs,
+           row->train_loss, 100.0 * row->train_accuracy, validation, row->seconds);
+}
+
+static enum bg_status on_epoch(void *self, const struct bg_train_epoch_row *row,
+                               const struct bg_evaluation *evaluation,
+                               const struct bg_train_state *state)
+{
+    struct training *training = (struct training *)self;
+    int64_t every = training->run->recipe->every_epochs;
+    union bg_cell *cell = NULL;
+    enum bg_status rc = BG_OK;
+
+    (void)state; /* the run's own */
+    TRY(bg_table_add(training->epochs, &cell));
+    cell[BG_EPOCH_EPOCH].integer = row->epoch;
+    cell[BG_EPOCH_STEP].integer = row->step;
+    cell[BG_EPOCH_LR].real = row->lr;
+    cell[BG_EPOCH_TRAIN_LOSS].real = row->train_loss;
+    cell[BG_EPOCH_TRAIN_ACCURACY].real = row->train_accuracy;
+    cell[BG_EPOCH_VALIDATION_LOSS].real = row->validation_loss;
+    cell[BG_EPOCH_VALIDATION_ACCURACY].real = row->validation_accuracy;
+    say_epoch(training, row, evaluation != NULL);
+    bg_run_timing(training->run, training->name, row->epoch, row->seconds);
+    if (every > 0 && row->epoch % every == 0 && row->epoch < training->options->epochs)
+        TRY(bg_run_checkpoint(training->run));
+out:
+    return rc;
+}
+
+static enum bg_status train(struct training *training, struct bg_profile *profile)
+{
+    struct bg_run *run = training->run;
+    struct bg_train_hooks hooks = {
+        .self = training, .on_step = on_step, .on_epoch = on_epoch, .profile = profile};
+    struct bg_source *source = NULL, *validation = NULL;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_run_source(run, BG_PART_TRAIN, training->options->batch, true, &source));
+    if (run->data->validation_count > 0)
+        TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false, &validation));
+    training->total = training->options->epochs * bg_source_batches(source);
+    rc = bg_trainer_train(run->trainer, training->options, source, validation, &run->state, &hooks);
+    if (rc == BG_E_INTERRUPTED) {
+        TRY(bg_run_checkpoint(run));
+        rc = BG_E_INTERRUPTED;
+    }
+out:
+    bg_loader_destroy(source);
+    bg_loader_destroy(validation);
+    return rc;
+}
+
+/* First ranges for a plan that is there before training. */
+static enum bg_status start_with_plan(struct bg_run *run)
+{
+    struct bg_source *source = NULL;
+    enum bg_status rc = BG_OK;
+    TRY(bg_run_apply(run, &run->given));
+    TRY(bg_record_add_plan(&run->record, "train", bg_record_plan(&run->record)));
+    TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &source));
+    TRY(bg_trainer_calibrate(run->trainer, source, run->recipe->quantize.calibration_batches,
+                             run->recipe->quantize.recalibrate_bn));
+out:
+    bg_loader_destroy(source);
+    return rc;
+}
+
+enum bg_status bg_stage_train(struct bg_run *run)
+{
+    struct training training = {.run = run,
+                                .options = &run->recipe->train,
+                                .name = "train",
+                                .steps = &run->record.table[BG_TABLE_TRAIN_STEPS],
+                                .epochs = &run->record.table[BG_TABLE_TRAIN_EPOCHS]};
+    enum bg_status rc = BG_OK;
+    if (run->state.step == 0 && *run->recipe->quantize.plan)
+        TRY(start_with_plan(run));
+    TRY(train(&training, &run->record.profile[BG_PROFILE_TRAIN]));
+out:
+    return rc;
+}
+
+enum bg_status bg_stage_finetune(struct bg_run *run)
+{
+    struct training training = {.run = run,
+                                .options = &run->recipe->finetune,
+                                .name = "finetune",
+                                .steps = &run->record.table[BG_TABLE_FINETUNE_STEPS],
+                                .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS]};
+    return train(&training, &run->record.profile[BG_PROFILE_FINETUNE]);
+}

@@ -1,0 +1,74 @@
+/* Gradient statistics into profile rows. Input and output gradients are multiplied by the batch
+ * size, because a mean loss divides them by it; weight gradients are left alone (methods, P1 (c)
+ * 4). Runs inside the backward pass: allocates nothing, keeps no pointer. */
+#include "policies/collect.h"
+
+#include "core/mem.h"
+
+/* Mean square per channel. Activations have channels innermost, weights outermost. */
+static void record_channels(struct bg_collector *collector, int layer, enum bg_quantity quantity,
+                            const struct bg_tensor *gradient, float factor)
+{
+    int64_t channels = collector->profile->channels[quantity][layer];
+    int64_t count = bg_tensor_count(gradient);
+    bool weight = quantity == BG_QUANTITY_WEIGHT_GRAD;
+    int64_t found = gradient->shape.dims[weight ? 0 : gradient->shape.rank - 1];
+    if (found != channels || channels > collector->scratch_count) {
+        collector->misfit = layer;
+        return;
+    }
+    for (int64_t c = 0; c < channels; c++)
+        bg_stats_clear(&collector->scratch[c]);
+    bg_stats_add_channels(collector->scratch, bg_f32(gradient), count / channels, channels, weight,
+                          factor);
+    double *square = bg_profile_channels_at(collector->profile, collector->row, quantity, layer);
+    for (int64_t c = 0; c < channels; c++)
+        square[c] = bg_stats_mean_square(&collector->scratch[c]);
+}
+
+static void see(void *self, int layer, enum bg_quantity quantity, const struct bg_tensor *gradient)
+{
+    struct bg_collector *collector = self;
+    float factor = quantity == BG_QUANTITY_WEIGHT_GRAD ? 1 : collector->batch;
+    bg_stats_add(bg_profile_at(collector->profile, collector->row, quantity, layer),
+                 bg_f32(gradient), bg_tensor_count(gradient), factor);
+    if (collector->profile->per_channel)
+        record_channels(collector, layer, quantity, gradient, factor);
+}
+
+enum bg_status bg_collector_make(struct bg_collector *out, struct bg_profile *profile)
+{
+    *out = (struct bg_collector){.profile = profile, .misfit = -1};
+    out->observer = (struct bg_observer){.self = out, .see = see};
+    for (int quantity = 0; quantity < BG_QUANTITIES && profile->per_channel; quantity++) {
+        for (int layer = 0; layer < profile->layers; layer++) {
+            int64_t channels = profile->channels[quantity][layer];
+            out->scratch_count = channels > out->scratch_count ? channels : out->scratch_count;
+        }
+    }
+    return bg_alloc(&out->scratch, out->scratch_count, sizeof *out->scratch);
+}
+
+void bg_collector_free(struct bg_collector *collector)
+{
+    bg_free(collector->scratch);
+    *collector = (struct bg_collector){0};
+}
+
+enum bg_status bg_collector_begin(struct bg_collector *collector, int64_t step, int64_t batch)
+{
+    enum bg_status rc = BG_OK;
+    TRY(bg_profile_add_row(collector->profile, step));
+    collector->row = collector->profile->rows - 1;
+    collector->batch = (float)batch;
+out:
+    return rc;
+}
+
+enum bg_status bg_collector_end(const struct bg_collector *collector)
+{
+    if (collector->misfit >= 0)
+        return bg_fail(BG_E_INTERNAL, "profile: gradients of layer %s have other channels",
+                       collector->profile->names[collector->misfit]);
+    return BG_OK;
+}
