@@ -1,6 +1,9 @@
 # bitgrad: `make` builds the library and the command; `make help` lists the targets.
 # MODE = release (default), debug, asan or tsan; each has its own build folder.
 
+# No built-in rules: every rule is in this file.
+MAKEFLAGS += -r
+
 MODE ?= release
 BUILD ?= build/$(MODE)
 PREFIX ?= /usr/local

@@ -158,7 +158,6 @@ static enum bg_status compare_data(const struct comparison *c, const char *name,
     bg_h5_dataset_pieces(x, &rows, &piece, &row_elements);
     if (x->count == 0)
         return BG_OK;
-    piece = piece < rows ? piece : rows;
     for (int i = 0; i < 2; i++)
         TRY(bg_alloc(&buffers[i], piece * row_elements, x->item));
     for (int64_t row = 0; row < rows && *c->same; row += piece) {

@@ -266,6 +266,7 @@ void bg_h5_dataset_pieces(const struct bg_h5_dataset *dataset, int64_t *rows, in
     *row_elements = *rows ? dataset->count / *rows : 0;
     int64_t row_bytes = *row_elements * (int64_t)dataset->item;
     *piece = row_bytes ? PIECE / row_bytes : 1;
+    *piece = *piece < *rows ? *piece : *rows;
     *piece = *piece < 1 ? 1 : *piece;
 }
 

@@ -137,16 +137,16 @@ void bg_kernel_scale_shift(const float *x, int64_t rows, int64_t channels, const
                            const float *b, bool relu, float *y)
 {
     float a_lanes[BG_KERNEL_WIDTH], b_lanes[BG_KERNEL_WIDTH];
-    const struct bg_kernel_norm all = {.x = x,
-                                       .rows = rows,
-                                       .channels = channels,
-                                       .width = bg_kernel_width(channels),
-                                       .step = bg_kernel_width(channels),
-                                       .a = spread(a, channels, a_lanes),
-                                       .b = spread(b, channels, b_lanes),
-                                       .relu = relu,
-                                       .y = y};
+    struct bg_kernel_norm all = {.x = x,
+                                 .rows = rows,
+                                 .channels = channels,
+                                 .width = bg_kernel_width(channels),
+                                 .step = bg_kernel_width(channels),
+                                 .a = spread(a, channels, a_lanes),
+                                 .b = spread(b, channels, b_lanes),
+                                 .relu = relu};
 
+    all.y = y;
     run_ranges(bg_kernel_tables()->norm->scale_shift, &all);
 }
 
@@ -168,8 +168,8 @@ void bg_kernel_bn_apply(const float *x, const float *dy, int64_t rows, int64_t c
                                      .channels = channels,
                                      .width = width,
                                      .step = channels < BG_KERNEL_WIDTH ? width : channels,
-                                     .a = lanes.a,
-                                     .y = dx + first};
+                                     .a = lanes.a};
+
         for (int64_t j = 0; j < width; j++) {
             int64_t c = first + j % channels;
             lanes.a[j] = gamma[c] * invstd[c];
@@ -185,6 +185,7 @@ void bg_kernel_bn_apply(const float *x, const float *dy, int64_t rows, int64_t c
             all.b = lanes.b;
             all.d = lanes.d;
         }
+        all.y = dx + first;
         run_ranges(bg_kernel_tables()->norm->apply, &all);
     }
 }

@@ -10,7 +10,7 @@
 
 #include "core/options_private.h"
 
-#define PATH_ROOM  192
+#define PATH_ROOM  320
 #define SHOWN_ROOM 96
 
 /* Where a value comes from and what to call it in sentences. */
@@ -38,7 +38,8 @@ void bg_options_error(struct bg_text *errors, const struct bg_yaml *node, const 
 
 static void join_path(char out[PATH_ROOM], const char *path, const char *key)
 {
-    (void)snprintf(out, PATH_ROOM, "%s%s%.128s", path ? path : "", path && path[0] ? "." : "", key);
+    (void)snprintf(out, PATH_ROOM, "%.180s%s%.128s", path ? path : "", path && path[0] ? "." : "",
+                   key);
 }
 
 /* What stands in the recipe, short and on one line. */

@@ -42,10 +42,12 @@ void bg_error_clear(void);
 const char *bg_status_name(enum bg_status code);
 int bg_status_exit_code(enum bg_status code);
 
-/* Both macros need `enum bg_status rc = BG_OK;` and a label `out:` in the function around them. */
+/* Both macros need `enum bg_status rc = BG_OK;` and a label `out:` in the function around them.
+ * FAIL sets rc itself, so that static analysis sees a failure leave as one. */
 #define FAIL(code_, ...)                                                                           \
     do {                                                                                           \
-        rc = bg_fail((code_), __VA_ARGS__);                                                        \
+        rc = (code_);                                                                              \
+        (void)bg_fail(rc, __VA_ARGS__);                                                            \
         goto out;                                                                                  \
     } while (0)
 #define TRY(expression_)                                                                           \

@@ -126,9 +126,10 @@ static const char *json_escape(unsigned char c, char buffer[8])
     return buffer;
 }
 
+/* Same shape as json_escape, whose texts do not all fit a table. */
 static const char *html_escape(unsigned char c, char buffer[8])
 {
-    (void)buffer;
+    buffer[0] = '\0';
     switch (c) {
     case '&':
         return "&amp;";

@@ -3,7 +3,7 @@
  * and puts the printed sections together. */
 #include "experiments/recipe.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/log.h"
@@ -15,6 +15,7 @@
 #define ERRORS_LIMIT   (64 << 10)
 #define RESOLVED_LIMIT (1 << 20)
 #define TABLE_ROWS     64
+#define METHODS_MAX    64
 
 /* Keeps "there were errors" apart from failures that end the reading at once. */
 static enum bg_status collect(enum bg_status rc, const struct bg_text *errors, size_t before)
@@ -76,27 +77,96 @@ static void check_name(const struct bg_recipe *recipe, struct bg_text *errors)
                          name, BG_NAME_MAX - 1);
 }
 
-static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *errors)
+/* The choosers see a method's options, not where its name stands: an unknown name is reported here,
+ * at its own key. */
+static bool has_name(const char *name, const char *const *names, int count,
+                     const struct bg_yaml *section, const char *paths[2], struct bg_text *errors)
+{
+    const struct bg_yaml *node = section ? bg_yaml_get(section, paths[1]) : NULL;
+    char path[BG_NAME_MAX];
+    const char *near;
+    for (int i = 0; i < count; i++)
+        if (!strcmp(name, names[i]))
+            return true;
+    near = bg_text_nearest(name, names, count);
+    (void)snprintf(path, sizeof path, "%s.%s", paths[0], paths[1]);
+    bg_options_error(errors, node ? node : section, path, "unknown method '%s'%s%s%s", name,
+                     near ? ", did you mean '" : "; 'bitgrad list' names them", near ? near : "",
+                     near ? "'?" : "");
+    return false;
+}
+
+static bool has_policy(const struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const char *names[METHODS_MAX], *paths[2] = {"select", "policy"};
+    int count = 0;
+    for (; bg_select_methods[count] && count < METHODS_MAX; count++)
+        names[count] = bg_select_methods[count]->name;
+    return has_name(recipe->select.policy, names, count, recipe->top.select, paths, errors);
+}
+
+static bool has_update(const struct bg_train_options *train, const char *section,
+                       const struct bg_yaml *node, struct bg_text *errors)
+{
+    const char *names[METHODS_MAX], *paths[2] = {section, "update"};
+    int count = 0;
+    for (; bg_update_methods[count] && count < METHODS_MAX; count++)
+        names[count] = bg_update_methods[count]->name;
+    return has_name(train->update, names, count, node, paths, errors);
+}
+
+static enum bg_status check_update(const struct bg_train_options *train, const char *section,
+                                   const struct bg_yaml *node, struct bg_text *errors)
 {
     const struct bg_update_method *update = NULL;
     void *options = NULL;
+    char path[BG_NAME_MAX];
+    enum bg_status rc = BG_OK;
+    if (!has_update(train, section, node, errors))
+        return BG_OK;
+    (void)snprintf(path, sizeof path, "%s.options", section);
+    READ(bg_update_choose(train->update, train->update_options, path, &update, &options, errors));
+out:
+    bg_free(options);
+    return rc;
+}
+
+static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_recipe_top *top = &recipe->top;
     enum bg_status rc = BG_OK;
     READ(bg_range_choose(recipe->quantize.weight_range, "min-max", "quantize.weight_range",
                          &recipe->weight_range, &recipe->weight_range_options, errors));
     READ(bg_range_choose(recipe->quantize.activation_range, "moving-average",
                          "quantize.activation_range", &recipe->activation_range,
                          &recipe->activation_range_options, errors));
-    READ(bg_select_choose(recipe->select.policy, recipe->select.options, "select.options",
-                          &recipe->policy, &recipe->policy_options, errors));
-    READ(bg_update_choose(recipe->train.update, recipe->train.update_options, "train.options",
-                          &update, &options, errors));
-    bg_free(options);
-    options = NULL;
-    READ(bg_update_choose(recipe->finetune.update, recipe->finetune.update_options,
-                          "finetune.options", &update, &options, errors));
+    if (has_policy(recipe, errors))
+        READ(bg_select_choose(recipe->select.policy, recipe->select.options, "select.options",
+                              &recipe->policy, &recipe->policy_options, errors));
+    TRY(check_update(&recipe->train, "train", top->train, errors));
+    TRY(check_update(&recipe->finetune, "finetune", top->finetune, errors));
 out:
-    bg_free(options);
     return rc;
+}
+
+/* A stage that has nothing to work on is better refused before the first one runs. */
+static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_yaml *root = bg_document_root(recipe->document);
+    const struct bg_yaml *node = bg_yaml_get(root, "stages");
+    bool selects = bg_recipe_has_stage(recipe, BG_STAGE_SELECT);
+    bool planned = *recipe->quantize.plan != '\0';
+    if (bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE) && !selects && !planned)
+        bg_options_error(errors, node ? node : root, "stages",
+                         "finetune needs the select stage or quantize.plan");
+    if (planned && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
+        bg_options_error(
+            errors, node ? node : root, "stages",
+            "quantize.plan needs the train stage; select.plan is for a trained network");
+    if (planned && selects)
+        bg_options_error(
+            errors, node ? node : root, "stages",
+            "quantize.plan trains in the plan's bits from the start: leave select out");
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
@@ -120,6 +190,7 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));
     READ(bg_options_read(top->report, bg_report_table, NULL, "report", recipe, errors));
+    check_stages(recipe, errors);
     TRY(read_methods(recipe, errors));
 out:
     return rc;

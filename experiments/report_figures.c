@@ -63,6 +63,12 @@ static void scores(struct figure *figure, const char *name)
                 positive ? "set logscale y\nset format y '%.0e'\n" : "", name);
 }
 
+/* Few whole numbers are all marked; gnuplot would put halves between them. */
+static const char *whole_tics(int64_t count)
+{
+    return count <= 24 ? "set xtics 1\n" : "";
+}
+
 static void search(struct figure *figure, const char *name)
 {
     const struct bg_table *table = &figure->record->table[BG_TABLE_SEARCH];
@@ -80,7 +86,7 @@ static void search(struct figure *figure, const char *name)
         "plot '%s.tsv' using 1:($3==1?$2:1/0) skip 1 with points pt 7 ps 1.2 lc rgb "
         "'#2f9e6e' title 'passes', '' using 1:($3==0?$2:1/0) skip 1 with points pt 7 ps "
         "1.2 lc rgb '#c0392b' title 'too much'\n",
-        name);
+        whole_tics(figure->record->layers), name);
 }
 
 /* Epochs of both training stages on one axis; fine-tuning goes on where training ended. */
@@ -107,8 +113,8 @@ static void curves(struct figure *figure, const char *name, bool accuracy)
     figure->empty = offset == 0;
     bg_text_add(&figure->script,
                 "set xlabel 'epoch'\nset ylabel '%s'\nset key outside top right horizontal\n"
-                "set datafile missing 'nan'\n",
-                accuracy ? "accuracy, %" : "loss");
+                "set datafile missing 'nan'\n%s",
+                accuracy ? "accuracy, %" : "loss", whole_tics(offset));
     if (end_of_training > 0 && offset > end_of_training)
         bg_text_add(&figure->script,
                     "set arrow from first %lld.5, graph 0 to first %lld.5, graph 1 nohead dt 2 lc "
@@ -134,18 +140,18 @@ static void heat(struct figure *figure, const char *name, enum bg_quantity quant
         for (int64_t c = 0; c < columns; c++) {
             int64_t r = c * profile->rows / columns;
             double square = bg_stats_mean_square(bg_profile_at(profile, r, quantity, l));
-            bg_text_add(&figure->tsv, "%lld\t%d\t%.5f\t%s\t%lld\n", (long long)c, l,
+            bg_text_add(&figure->tsv, "%lld\t%d\t%.5f\t%s\t%lld\n", (long long)c + 1, l,
                         square > 0.0 ? log2(square) : (double)NAN, figure->record->layer_name[l],
                         (long long)profile->row_step[r]);
         }
     bg_text_add(&figure->script,
                 "%sunset grid\nset xlabel '%s'\nset cblabel 'log2 of the mean square'\n"
                 "set datafile missing 'nan'\n"
-                "set xrange [-0.5:%lld.5]\nset yrange [%d.5:-0.5]\n"
-                "set ytics noenhanced font ',11'\nset xtics autofreq\n"
+                "set xrange [0.5:%lld.5]\nset yrange [%d.5:-0.5]\n"
+                "set ytics noenhanced font ',11'\n%s"
                 "plot '%s.tsv' using 1:2:3:ytic(4) skip 1 with image pixels notitle\n",
-                palette, profile == stage ? "batch" : "recorded step", (long long)columns - 1,
-                profile->layers - 1, name);
+                palette, profile == stage ? "batch" : "recorded step", (long long)columns,
+                profile->layers - 1, whole_tics(columns), name);
 }
 
 static void displacement(struct figure *figure, const char *name)
@@ -169,9 +175,9 @@ static void displacement(struct figure *figure, const char *name)
                 "%sunset grid\nset xlabel '%s'\nset cblabel 'log2 of the mean square'\n"
                 "set datafile missing 'nan'\n"
                 "set xrange [0.5:%lld.5]\nset yrange [%d.5:-0.5]\nset ytics noenhanced font ',11'\n"
-                "set xtics 1\nplot '%s.tsv' using 1:2:3:ytic(4) skip 1 with image pixels notitle\n",
+                "%splot '%s.tsv' using 1:2:3:ytic(4) skip 1 with image pixels notitle\n",
                 palette, profile == stage ? "cycle" : "epoch", (long long)profile->cycles,
-                profile->layers - 1, name);
+                profile->layers - 1, whole_tics(profile->cycles), name);
 }
 
 static const char *const names[BG_FIGURES] = {[BG_FIGURE_BITS] = "bits",
@@ -259,7 +265,7 @@ enum bg_status bg_figure_weights(const struct bg_record *record, int layer, cons
     bg_text_init(&tsv, TEXT_LIMIT);
     bg_text_init(&script, TEXT_LIMIT);
     (void)snprintf(name, 32, "weights_%03d", layer);
-    bg_plot_begin(&script, name, 420, 220);
+    bg_plot_begin(&script, name, 320, 190);
     bg_text_add(&tsv, "code\tcount\n");
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
@@ -269,11 +275,12 @@ enum bg_status bg_figure_weights(const struct bg_record *record, int layer, cons
         bg_text_add(&tsv, "%lld\t%lld\n", (long long)row[BG_WEIGHT_CODE].integer,
                     (long long)row[BG_WEIGHT_COUNT].integer);
     }
-    bg_text_add(&script,
-                "set style fill solid 0.9 noborder\nset boxwidth 0.9\nset xlabel 'code'\n"
-                "set yrange [0:*]\nset offsets 0.5, 0.5, 0, 0\nset ytics 0, 1e9\nset xtics font ',11'\n"
-                "plot '%s.tsv' using 1:2 skip 1 with boxes ls 1 notitle\n",
-                name);
+    bg_text_add(
+        &script,
+        "set style fill solid 0.9 noborder\nset boxwidth 0.9\nset xlabel 'code'\n"
+        "set yrange [0:*]\nset offsets 0.5, 0.5, 0, 0\nset format y '%%.0f'\nset tics font ',11'\n"
+        "plot '%s.tsv' using 1:2 skip 1 with boxes ls 1 notitle\n",
+        name);
     if (any)
         TRY(bg_plot_draw(dir, name, &tsv, &script, drawn));
 out:

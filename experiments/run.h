@@ -42,6 +42,8 @@ void bg_run_close(struct bg_run *run); /* takes NULL */
 enum bg_stage bg_run_stage(const struct bg_run *run);
 /* Puts a plan on the net (NULL = f32) and remembers it. */
 BG_MUST enum bg_status bg_run_apply(struct bg_run *run, const struct bg_plan *plan);
+/* The plan on the net into the record, under the stage that set it, and into plan.txt. */
+BG_MUST enum bg_status bg_run_write_plan(struct bg_run *run, const char *stage);
 /* A loader over a part with the recipe's seed. */
 BG_MUST enum bg_status bg_run_source(const struct bg_run *run, enum bg_part part, int64_t batch,
                                      bool shuffle, struct bg_source **out);

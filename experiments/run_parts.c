@@ -23,6 +23,23 @@ out:
     return rc;
 }
 
+enum bg_status bg_run_write_plan(struct bg_run *run, const char *stage)
+{
+    char path[BG_PATH_MAX];
+    struct bg_text text = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&text, 1 << 24);
+    bg_plan_print(&run->plan, &text);
+    TRY(bg_text_check(&text));
+    TRY(bg_record_add_plan(&run->record, stage, bg_text_string(&text)));
+    TRY(bg_path_join(path, run->dir, "plan.txt"));
+    TRY(bg_file_write(path, bg_text_string(&text), text.length));
+out:
+    bg_text_free(&text);
+    return rc;
+}
+
 enum bg_status bg_run_source(const struct bg_run *run, enum bg_part part, int64_t batch,
                              bool shuffle, struct bg_source **out)
 {

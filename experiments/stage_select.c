@@ -247,20 +247,10 @@ out:
 
 static enum bg_status settle(struct search *search, const struct bg_plan *plan)
 {
-    struct bg_run *run = search->run;
-    char path[BG_PATH_MAX];
-    struct bg_text text = {0};
     enum bg_status rc = BG_OK;
-
-    bg_text_init(&text, 1 << 24);
     TRY(put(search, plan));
-    bg_plan_print(plan, &text);
-    TRY(bg_text_check(&text));
-    TRY(bg_record_add_plan(&run->record, "select", bg_text_string(&text)));
-    TRY(bg_path_join(path, run->dir, "plan.txt"));
-    TRY(bg_file_write(path, bg_text_string(&text), text.length));
+    TRY(bg_run_write_plan(search->run, "select"));
 out:
-    bg_text_free(&text);
     return rc;
 }
 

@@ -102,7 +102,7 @@ static enum bg_status start_with_plan(struct bg_run *run)
     struct bg_source *source = NULL;
     enum bg_status rc = BG_OK;
     TRY(bg_run_apply(run, &run->given));
-    TRY(bg_record_add_plan(&run->record, "train", bg_record_plan(&run->record)));
+    TRY(bg_run_write_plan(run, "train"));
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &source));
     TRY(bg_trainer_calibrate(run->trainer, source, run->recipe->quantize.calibration_batches,
                              run->recipe->quantize.recalibrate_bn));

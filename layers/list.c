@@ -155,7 +155,7 @@ static void read_from(struct bg_list *list, int index, const struct bg_yaml *opt
 {
     struct bg_list_item *item = &list->item[index];
     const struct bg_yaml *node = bg_yaml_get(options, "from");
-    int wanted = item->type->inputs, given = 1;
+    int wanted = item->type->inputs, given = 1; /* at most BG_LIST_INPUTS */
     for (int i = 0; i < BG_LIST_INPUTS; i++)
         item->from[i] = index - 1; /* of the first layer: BG_LIST_NO_INPUT */
     if (node && node->kind == BG_YAML_LIST)
@@ -166,14 +166,10 @@ static void read_from(struct bg_list *list, int index, const struct bg_yaml *opt
                          wanted == 1 ? "" : "s: from: [a, b]", node ? given : 0);
         return;
     }
-    if (node && node->kind != BG_YAML_LIST)
-        read_one_from(list, index, 0, node, path, errors);
-    if (node && node->kind == BG_YAML_LIST) {
-        const struct bg_yaml *entry = node->first;
-        for (int i = 0; i < wanted && i < BG_LIST_INPUTS; i++, entry = entry->next)
-            read_one_from(list, index, i, entry, path, errors);
-    }
-    for (int i = 0; i < wanted && i < BG_LIST_INPUTS; i++)
+    const struct bg_yaml *entry = node && node->kind == BG_YAML_LIST ? node->first : node;
+    for (int i = 0; node && i < wanted; i++, entry = entry->next)
+        read_one_from(list, index, i, entry, path, errors);
+    for (int i = 0; i < wanted; i++)
         if (item->from[i] >= 0)
             list->item[item->from[i]].used = true;
 }

@@ -229,11 +229,15 @@ enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source 
     struct bg_stream stream = {.source = source};
     struct bg_run_moment moment = {.seed = trainer->config.seed};
     int64_t batches = bg_source_batches(source);
+    int64_t classes = bg_node_shape(bg_graph_logits(trainer->graph))->dims[2];
     double loss = 0;
     *out = (struct bg_evaluation){.classes = source->spec.classes};
     if (out->classes < 1 ||
         out->classes > (int)(sizeof out->class_count / sizeof *out->class_count))
         FAIL(BG_E_RANGE, "evaluation: %d classes, limit is 1024", out->classes);
+    if (classes != out->classes)
+        FAIL(BG_E_MISMATCH, "evaluation: the data has %d classes, the network %lld", out->classes,
+             (long long)classes);
     for (int64_t i = 0; i < batches; i++) {
         struct bg_batch batch = {0};
         struct bg_program *program = NULL;

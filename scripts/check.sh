@@ -34,7 +34,7 @@ clang_build() { # the whole tree under a second compiler
 tidy() {
     # shellcheck disable=SC2086
     git ls-files -co --exclude-standard '*.c' | grep -vE '^(tests|core/kernel_)' |
-        xargs -P 2 -n 4 sh -c 'clang-tidy --quiet "$@" -- '"$(printf '%q ' $flags)"' -Wno-unknown-warning-option' tidy
+        xargs -P 2 -n 1 sh -c 'clang-tidy --quiet "$@" -- '"$(printf '%q ' $flags)"' -Wno-unknown-warning-option' tidy
 }
 check_cppcheck() {
     cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \

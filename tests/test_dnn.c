@@ -423,6 +423,42 @@ Test(dnn_conv, passes_that_were_not_made_are_refused_and_have_no_name)
     bg_dnn_conv_destroy(conv);
 }
 
+/* oneDNN issue 6035: strided 1x1 backward weights over few N,H,W,C channels writes behind its
+ * scratch. Sums there have many terms (small integers still exact), so damage shows. */
+Test(dnn_conv, strided_1x1_over_few_channels_avoids_the_implementation_that_is_wrong)
+{
+    for (int64_t channels = 1; channels <= 24; channels++) {
+        struct conv_case fast = {.shape = small_shape()}, slow;
+        struct bg_dnn_conv *conv = NULL;
+        const char *name;
+        fast.shape.in_height = fast.shape.in_width = 12;
+        fast.shape.in_channels = channels;
+        fast.shape.kernel_height = fast.shape.kernel_width = 1;
+        fast.shape.padding[0] = fast.shape.padding[1] = 0;
+        fast.shape.stride[0] = fast.shape.stride[1] = 2;
+        cr_assert(bg_conv_shape_infer(&fast.shape) == BG_OK);
+        cr_assert(bg_dnn_conv_create(&conv, &fast.shape, false, true, false) == BG_OK);
+        bg_dnn_conv_implementations(conv, NULL, NULL, &name);
+        cr_expect(channels >= 16 || strncmp(name, "jit_1x1", 7) != 0, "%s", name);
+        cr_expect(strncmp(name, "ref", 3) != 0);
+        bg_dnn_conv_destroy(conv);
+        fast.size = conv_sizes(&fast.shape);
+        fast.x = integers(fast.size.src, 4);
+        fast.w = integers(fast.size.weights, 4);
+        fast.b = integers(fast.size.outputs, 4);
+        fast.dy = integers(fast.size.dst, 4);
+        slow = fast;
+        case_results(&fast);
+        case_results(&slow);
+        run_dnn(&fast, true);
+        run_reference(&slow, true);
+        expect_equal("weight gradient", &fast.shape, fast.dw, slow.dw, fast.size.weights);
+        free_results(&fast);
+        free_results(&slow);
+        free_inputs(&fast);
+    }
+}
+
 /* One object through several weights, threads changed between making and running, and allocations
  * counted. */
 Test(dnn_conv, one_object_serves_many_steps_under_any_thread_setting_without_allocating)

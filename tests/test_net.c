@@ -118,8 +118,10 @@ Test(net, costs_follow_the_plan_as_computed_by_hand)
     OK(bg_plan_make(&other, only, 1));
     cr_assert_eq(bg_net_cost(net, &other, &cost), BG_E_MISMATCH);
     cr_assert_str_eq(bg_error(), "the plan has no layer conv2");
+    bg_plan_free(&other);
     cr_assert_eq(bg_net_plan(net, 17, 8, &other), BG_E_RANGE);
     cr_assert_not_null(strstr(bg_error(), "17 weight and 8 activation bits"));
+    bg_plan_free(&other);
     bg_plan_free(&plan);
     bg_net_destroy(net);
 }

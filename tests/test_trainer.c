@@ -296,6 +296,37 @@ static enum bg_status train(struct fixture *f, const char *yaml, struct bg_train
 
 #define LEARNING "{epochs: 12, lr: 0.05, schedule: cosine, warmup: 1, options: {nesterov: true}}"
 
+/* All layers at these bits; weights by min-max, or all learned with "lsq". */
+static void apply_plan(struct fixture *f, const char *range_name, int weight_bits,
+                       int activation_bits)
+{
+    const struct bg_range_method *weight = NULL, *activation = NULL;
+    bg_free(f->weight_options);
+    bg_free(f->activation_options);
+    struct bg_text errors;
+    struct bg_plan plan = {0};
+    bg_text_init(&errors, 1024);
+    cr_assert(bg_range_choose(NULL, strcmp(range_name, "lsq") == 0 ? "lsq" : "min-max", "w",
+                              &weight, &f->weight_options, &errors) == BG_OK);
+    cr_assert(bg_range_choose(NULL, range_name, "a", &activation, &f->activation_options,
+                              &errors) == BG_OK);
+    const struct bg_quantize_options options = {.weight_range = weight,
+                                                .activation_range = activation,
+                                                .weight_range_options = f->weight_options,
+                                                .activation_range_options = f->activation_options};
+    const char *const names[] = {"conv1", "conv2", "fc"};
+    cr_assert(bg_plan_make(&plan, names, 3) == BG_OK);
+    for (int i = 0; i < 3; i++) {
+        plan.layer[i].spec[BG_ROLE_WEIGHT] =
+            (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = weight_bits, .per_channel = true};
+        plan.layer[i].spec[BG_ROLE_ACTIVATION] =
+            (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = activation_bits};
+    }
+    cr_assert(bg_trainer_apply(f->trainer, &plan, &options) == BG_OK, "%s", bg_error());
+    bg_plan_free(&plan);
+    bg_text_free(&errors);
+}
+
 /* ---- training ---- */
 
 Test(trainer, learns_a_separable_set_and_reports_each_epoch)
@@ -365,35 +396,59 @@ Test(trainer, steps_allocate_nothing_after_the_first_epoch)
     take_down(&f);
 }
 
-Test(trainer, decay_acts_on_weights_and_on_the_rest_only_when_asked)
+Test(trainer, decay_acts_on_weights_on_the_rest_only_when_asked_and_never_on_learned_steps)
 {
     for (int norms = 0; norms < 2; norms++) {
         struct fixture f;
         struct bg_train_state state = {0};
+        int steps = 0;
         make(&f, 0);
+        apply_plan(&f, "lsq", 4, 8);
+        cr_assert(bg_trainer_calibrate(f.trainer, &f.validation.source, 1, false) == BG_OK, "%s",
+                  bg_error());    /* starts the learned steps */
         f.train.source.count = 8; /* one step an epoch */
         int64_t count = 0;
         bg_graph_param_find(f.net.graph, "fc.bias")->version++;
         values_of(&f.net, "fc.bias")[0] = 0.5f;
         float *before = all_values(&f.net, &count), *at = before;
         cr_assert(train(&f,
-                        norms ? "{lr: 0.5, decay_norms: true, options: {weight_decay: 0.25, "
+                        norms ? "{lr: 0.015625, decay_norms: true, options: {weight_decay: 0.25, "
                                 "momentum: 0}}"
-                              : "{lr: 0.5, options: {weight_decay: 0.25, momentum: 0}}",
+                              : "{lr: 0.015625, options: {weight_decay: 0.25, momentum: 0}}",
                         &state, NULL) == BG_OK);
         for (int i = 0; i < bg_graph_param_count(f.net.graph); i++) {
             const struct bg_param *p = bg_graph_param(f.net.graph, i);
             int64_t n = bg_tensor_count(&p->value);
-            float decay = p->kind == BG_PARAM_WEIGHT || norms ? 0.25f : 0;
+            bool all = norms && p->kind != BG_PARAM_STEP;
+            float decay = p->kind == BG_PARAM_WEIGHT || all ? 0.25f : 0;
+            steps += p->kind == BG_PARAM_STEP;
             for (int64_t j = 0; bg_param_trainable(p) && j < n; j++) {
                 float g = bg_f32(&p->grad)[j] + decay * at[j];
-                cr_assert(bg_f32(&p->value)[j] == at[j] - 0.5f * g, "%s", p->name);
+                cr_assert(bg_f32(&p->value)[j] == at[j] - 0.015625f * g, "%s", p->name);
             }
             at += n;
         }
+        cr_assert(steps >= 5, "three weights and at least two activations learn their step");
         bg_free(before);
         take_down(&f);
     }
+}
+
+Test(trainer, a_stage_starts_with_clear_optimizer_state_and_moves_running_statistics)
+{
+    struct fixture fresh, used;
+    struct bg_train_state a = {0}, b = {0};
+    make(&fresh, 0);
+    make(&used, 0);
+    bg_f32(&bg_graph_param_find(used.net.graph, "conv1.weight")->state)[0] = 3;
+    cr_assert(train(&fresh, "{}", &a, NULL) == BG_OK);
+    cr_assert(train(&used, "{}", &b, NULL) == BG_OK);
+    assert_same_params(&fresh.net, &used.net, "leftover momentum");
+    for (int c = 0; c < 4; c++)
+        cr_assert(values_of(&fresh.net, "norm1.running_mean")[c] != 0 &&
+                  values_of(&fresh.net, "norm1.running_var")[c] != 1);
+    take_down(&fresh);
+    take_down(&used);
 }
 
 Test(trainer, evaluation_breaks_ties_to_the_lowest_class_and_changes_nothing)
@@ -411,6 +466,28 @@ Test(trainer, evaluation_breaks_ties_to_the_lowest_class_and_changes_nothing)
     cr_assert(fabs(e.loss - log(3)) < 1e-6, "equal logits; f32 logits of 0 are exact");
     assert_values(&f.net, before, count);
     bg_free(before);
+    take_down(&f);
+}
+
+Test(trainer, any_batch_size_evaluates_alike_and_old_programs_give_way)
+{
+    struct fixture f;
+    struct bg_evaluation first, e;
+    make(&f, 0);
+    cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &first) == BG_OK);
+    for (int64_t batch = 1; batch <= 21; batch++) {
+        f.validation.source.batch = batch;
+        cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_OK, "%s",
+                  bg_error());
+        cr_assert(e.count == 21 && e.correct == first.correct, "batch %d", (int)batch);
+        /* Logits of f32 sums of at most 144 terms; the loss is of the order of 1. */
+        cr_assert(fabs(e.loss - first.loss) < 1e-5, "batch %d", (int)batch);
+    }
+    uint64_t calls = bg_alloc_calls();
+    f.validation.source.batch = 8; /* the usual size is still there, the tail of 5 is not */
+    f.validation.source.count = 16;
+    cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_OK);
+    cr_assert(bg_alloc_calls() == calls, "the program of the usual size was kept");
     take_down(&f);
 }
 
@@ -458,42 +535,16 @@ Test(trainer, failures_pass_up_with_their_sentence)
     cr_assert(bg_trainer_profile_gradients(f.trainer, &f.train.source, 1, &foreign) ==
               BG_E_MISMATCH);
     cr_assert(bg_trainer_calibrate(f.trainer, &f.train.source, 0, true) == BG_E_RANGE);
-    f.validation.source.spec.classes = 2000;
     struct bg_evaluation e;
+    f.validation.source.spec.classes = 4;
+    cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_MISMATCH);
+    f.validation.source.spec.classes = 2000;
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_RANGE);
     bg_profile_free(&foreign);
     take_down(&f);
 }
 
 /* ---- stop, save, load, go on ---- */
-
-static void apply_plan(struct fixture *f, const char *range_name, int weight_bits)
-{
-    const struct bg_range_method *weight = NULL, *activation = NULL;
-    bg_free(f->weight_options);
-    bg_free(f->activation_options);
-    struct bg_text errors;
-    struct bg_plan plan = {0};
-    bg_text_init(&errors, 1024);
-    cr_assert(bg_range_choose(NULL, "min-max", "w", &weight, &f->weight_options, &errors) == BG_OK);
-    cr_assert(bg_range_choose(NULL, range_name, "a", &activation, &f->activation_options,
-                              &errors) == BG_OK);
-    const struct bg_quantize_options options = {.weight_range = weight,
-                                                .activation_range = activation,
-                                                .weight_range_options = f->weight_options,
-                                                .activation_range_options = f->activation_options};
-    const char *const names[] = {"conv1", "conv2", "fc"};
-    cr_assert(bg_plan_make(&plan, names, 3) == BG_OK);
-    for (int i = 0; i < 3; i++) {
-        plan.layer[i].spec[BG_ROLE_WEIGHT] =
-            (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = weight_bits, .per_channel = true};
-        plan.layer[i].spec[BG_ROLE_ACTIVATION] =
-            (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = 8};
-    }
-    cr_assert(bg_trainer_apply(f->trainer, &plan, &options) == BG_OK, "%s", bg_error());
-    bg_plan_free(&plan);
-    bg_text_free(&errors);
-}
 
 static void assert_same_profile(const struct bg_profile *a, const struct bg_profile *b)
 {
@@ -540,7 +591,8 @@ static void load_all(struct fixture *f, struct bg_train_state *state, const char
 
 #define RESUMED "{epochs: 3, lr: 0.05, schedule: cosine, profile_every: 3}"
 
-static void stop_and_go_on(int64_t stop_at, bool quantized, const char *path)
+/* `range` NULL: without a plan. */
+static void stop_and_go_on(int64_t stop_at, const char *range, const char *path)
 {
     static struct record whole, first, second;
     struct fixture a, b, c;
@@ -550,10 +602,10 @@ static void stop_and_go_on(int64_t stop_at, bool quantized, const char *path)
     make(&a, 0.25);
     make(&b, 0.25);
     make(&c, 0.25);
-    if (quantized) {
-        apply_plan(&a, "moving-average", 4);
-        apply_plan(&b, "moving-average", 4);
-        apply_plan(&c, "moving-average", 4);
+    if (range) {
+        apply_plan(&a, range, 4, 8);
+        apply_plan(&b, range, 4, 8);
+        apply_plan(&c, range, 4, 8);
     }
     cr_assert(bg_trainer_profile_make(&a.net, false, &pa) == BG_OK);
     cr_assert(bg_trainer_profile_make(&b.net, false, &pb) == BG_OK);
@@ -593,8 +645,9 @@ Test(trainer_resume, equals_the_uninterrupted_run_bit_for_bit)
     /* The first step, inside an epoch, an epoch's last step, and the last but one of all. */
     static const int64_t stops[] = {1, 6, 8, 11};
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
-        stop_and_go_on(stops[i], false, path);
-        stop_and_go_on(stops[i], true, path);
+        stop_and_go_on(stops[i], NULL, path);
+        stop_and_go_on(stops[i], "moving-average", path);
+        stop_and_go_on(stops[i], "lsq", path);
     }
     bg_file_remove(path);
     cr_assert(rmdir(folder) == 0);
@@ -994,7 +1047,9 @@ Test(displacement_run, x1_reset_displacement_is_lr_squared_times_the_gradient_sc
     struct fixture f;
     struct bg_profile gradients = {0}, moved = {0};
     struct bg_train_options options;
-    struct bg_document *document = read_options(&options, "{lr: 0.0625, options: {momentum: 0}}");
+    struct bg_document *document = read_options(
+        &options,
+        "{lr: 0.625, warmup: 10, options: {momentum: 0}}"); /* a cycle restarts at lr/10 */
     make(&f, 0.25);
     profile_batches(&f, cycles, &gradients);
     cr_assert(bg_trainer_profile_make(&f.net, false, &moved) == BG_OK);
@@ -1033,8 +1088,8 @@ Test(calibration, ranges_are_those_of_the_batches_and_depend_on_nothing_before)
     make(&a, 0);
     make(&b, 0);
     /* A trains first under the plan, then gets its weights back; B calibrates at once. */
-    apply_plan(&a, "min-max", 8);
-    apply_plan(&b, "min-max", 8);
+    apply_plan(&a, "min-max", 8, 8);
+    apply_plan(&b, "min-max", 8, 8);
     struct bg_snapshot *snapshot = NULL;
     cr_assert(bg_net_snapshot(&a.net, &snapshot) == BG_OK);
     cr_assert(train(&a, "{epochs: 2, lr: 0.2}", &state, NULL) == BG_OK, "%s", bg_error());
@@ -1057,6 +1112,45 @@ Test(calibration, ranges_are_those_of_the_batches_and_depend_on_nothing_before)
     cr_assert(found >= 2);
     take_down(&a);
     take_down(&b);
+}
+
+Test(calibration, ranges_do_not_depend_on_the_bits_of_other_activations)
+{
+    /* Quantizers are bypassed, so a layer's range is that of unquantized activations before it. */
+    struct fixture coarse, fine;
+    int found = 0;
+    make(&coarse, 0);
+    make(&fine, 0);
+    apply_plan(&coarse, "min-max", 4, 2);
+    apply_plan(&fine, "min-max", 4, 8);
+    cr_assert(bg_trainer_calibrate(coarse.trainer, &coarse.train.source, 2, false) == BG_OK);
+    cr_assert(bg_trainer_calibrate(fine.trainer, &fine.train.source, 2, false) == BG_OK);
+    for (int i = 0; i < bg_graph_quantizer_count(fine.net.graph); i++) {
+        const struct bg_quantizer *p = bg_graph_quantizer(coarse.net.graph, i);
+        const struct bg_quantizer *q = bg_graph_quantizer(fine.net.graph, i);
+        if (p->target != BG_TARGET_ACTIVATION)
+            continue;
+        cr_assert(p->lo[0] == q->lo[0] && p->hi[0] == q->hi[0], "%s", p->name);
+        found++;
+    }
+    cr_assert(found >= 3);
+    take_down(&coarse);
+    take_down(&fine);
+}
+
+Test(calibration, learned_steps_keep_what_they_have_learned)
+{
+    struct fixture f;
+    struct bg_train_state state = {0};
+    int64_t count = 0;
+    make(&f, 0);
+    apply_plan(&f, "lsq", 4, 4);
+    cr_assert(train(&f, "{epochs: 2}", &state, NULL) == BG_OK, "%s", bg_error());
+    float *before = all_values(&f.net, &count);
+    cr_assert(bg_trainer_calibrate(f.trainer, &f.train.source, 3, false) == BG_OK);
+    assert_values(&f.net, before, count);
+    bg_free(before);
+    take_down(&f);
 }
 
 Test(calibration, running_statistics_become_the_plain_average_over_the_batches)
@@ -1095,7 +1189,7 @@ Test(calibration, a_plan_trains_on_and_dropping_it_gives_the_f32_network_back)
     make(&f, 0);
     cr_assert(train(&f, LEARNING, &state, NULL) == BG_OK);
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &before) == BG_OK);
-    apply_plan(&f, "percentile", 2);
+    apply_plan(&f, "percentile", 2, 8);
     cr_assert(bg_trainer_calibrate(f.trainer, &f.train.source, 4, false) == BG_OK, "%s",
               bg_error());
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &coarse) == BG_OK, "%s",
@@ -1105,4 +1199,51 @@ Test(calibration, a_plan_trains_on_and_dropping_it_gives_the_f32_network_back)
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &after) == BG_OK);
     cr_assert(after.loss == before.loss && after.correct == before.correct);
     take_down(&f);
+}
+
+/* Every allocation of a scenario fails once: the status says so, nothing crashes or leaks (under
+ * ASan), and what was promised to be restored is. */
+static enum bg_status scenario(struct fixture *f, const struct bg_train_options *options)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_profile profile = {0};
+    const struct bg_trainer_config config = {.net = &f->net, .seed = 1};
+    TRY(bg_trainer_create(&f->trainer, &config));
+    TRY(bg_trainer_profile_make(&f->net, true, &profile));
+    TRY(bg_trainer_profile_gradients(f->trainer, &f->train.source, 1, &profile));
+    TRY(bg_trainer_profile_displacement(f->trainer, options, &f->train.source, 2, 1, true,
+                                        &profile));
+out:
+    bg_profile_free(&profile);
+    bg_trainer_destroy(f->trainer);
+    f->trainer = NULL;
+    return rc;
+}
+
+Test(trainer_torture, every_failed_allocation_is_reported_and_weights_stay)
+{
+    struct bg_train_options options;
+    struct bg_document *document = read_options(&options, "{}");
+    struct fixture f = {0};
+    int64_t count = 0;
+    uint64_t n = 1;
+    build_chain(&f.net);
+    memory_make(&f.train, &f.net.input, 1, 1);
+    f.train.images[0] = 1;
+    float *before = all_values(&f.net, &count);
+    for (; n < 5000; n++) {
+        bg_alloc_fail_at(n);
+        enum bg_status rc = scenario(&f, &options);
+        bg_alloc_fail_at(0);
+        assert_values(&f.net, before, count);
+        if (rc == BG_OK)
+            break;
+        cr_assert(rc == BG_E_NOMEM, "allocation %d: %s, %s", (int)n, bg_status_name(rc),
+                  bg_error());
+    }
+    cr_assert(n > 50 && n < 5000);
+    bg_free(before);
+    bg_document_free(document);
+    bg_graph_destroy(f.net.graph);
+    memory_free(&f.train);
 }

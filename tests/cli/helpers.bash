@@ -1,0 +1,48 @@
+# Helpers for the steps of transcripts; sourced for each one.
+
+# Changes the byte at an offset of a file (negative: from the end).
+flip_byte() {
+    local file=$1 offset=$2 byte
+    [ "$offset" -ge 0 ] || offset=$(($(stat -c %s "$file") + offset))
+    byte=$(od -An -tu1 -j "$offset" -N 1 "$file" | tr -d ' ')
+    printf "\\x$(printf %02x $((byte ^ 255)))" | dd of="$file" bs=1 seek="$offset" conv=notrunc status=none
+}
+
+# Cuts a file to so many bytes.
+cut_file() {
+    truncate -s "$2" "$1"
+}
+
+# Runs a command and kills it with -9 as soon as a line of its messages matches. Says so when it
+# ended before that.
+kill_at() {
+    local pattern=$1 log pid
+    shift
+    log=$(mktemp)
+    "$@" >/dev/null 2>"$log" &
+    pid=$!
+    until grep -Eq "$pattern" "$log"; do
+        kill -0 "$pid" 2>/dev/null || { echo "ended before '$pattern'"; cat "$log"; break; }
+    done
+    kill -9 "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    rm -f "$log"
+}
+
+# Runs `bitgrad ... --out DIR` again and again, killing it as soon as a temporary file appears, until
+# one is left behind: the kill came in the midst of a write.
+kill_in_write() {
+    local dir=$1 try pid
+    shift
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        "$@" --out "$dir" >/dev/null 2>&1 &
+        pid=$!
+        until compgen -G "$dir/checkpoint-last.h5.tmp.*" >/dev/null; do
+            kill -0 "$pid" 2>/dev/null || break
+        done
+        kill -9 "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+        compgen -G "$dir/checkpoint-last.h5.tmp.*" >/dev/null && { echo "killed in a write"; return; }
+    done
+    echo "no kill hit a write"
+}

@@ -1,0 +1,116 @@
+# What a recipe may not say. ${RECIPES}/tiny.yaml is a good one.
+$ bitgrad config show ${RECIPES}/tiny.yaml > a.yaml && bitgrad config show a.yaml > b.yaml && cmp a.yaml b.yaml
+
+$ for r in ${RECIPES}/*.yaml; do bitgrad config show $r > a.yaml && bitgrad config show a.yaml | cmp - a.yaml; done
+
+$ bitgrad config show ${RECIPES}/tiny.yaml train.epochs=7 select.pinned='[conv2]' | grep -E '^  (epochs: 7|pinned:)'
+out:   epochs: 7
+out:   pinned: [conv2]
+
+$ bitgrad run ${RECIPES}/tiny.yaml train.epoch=3
+err~ bitgrad: command line:1:[0-9]+: train.epoch: unknown key, did you mean .epochs.\?
+exit: 65
+
+# All errors at once.
+$ bitgrad run ${RECIPES}/tiny.yaml train.epoch=3 selct.policy=x train.lr=-1 data.name=fashon-mnist
+err...
+err~ bitgrad: .*selct: unknown key, did you mean .select.\?
+err...
+err~ bitgrad: .*train.lr: -1 is outside 0\.\.1000
+err...
+err~ bitgrad: .*data.name: unknown data set .fashon-mnist., did you mean .fashion-mnist.\?
+err~ bitgrad: .*/tiny.yaml: 4 errors
+exit: 65
+
+$ printf 'name: x\ntrain:\n  epochs: tenn\n' > r.yaml; bitgrad config show r.yaml data.name=synthetic network.name=lenet5
+err~ bitgrad: r.yaml:3:[0-9]+: train.epochs: expected an integer, got .tenn.
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml data.name=mnist
+err~ bitgrad: .*data.name: unknown data set .mnist..*
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml select.second_bits=17
+err~ bitgrad: .*select.second_bits: 17 is outside 1\.\.16
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml select.policy=gradient-profil
+err~ bitgrad: .*select.policy: unknown method 'gradient-profil', did you mean 'gradient-profile'\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml train.update=sdg
+err~ bitgrad: .*train.update: unknown method 'sdg', did you mean 'sgd'\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml finetune.options.momentun=1
+err~ bitgrad: .*finetune.options.momentun: unknown key, did you mean .momentum.\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'quantize.weight_range={name: percentil}'
+err~ bitgrad: .*quantize.weight_range: unknown range method .percentil., did you mean .percentile.\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'stages=[train, evalute]'
+err~ bitgrad: .*stages: unknown stage .evalute., did you mean .evaluate.\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'stages=[select, train]'
+err~ bitgrad: .*stages: train cannot come after select
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'stages=[train, finetune]'
+err~ bitgrad: .*stages: finetune needs the select stage or quantize.plan
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml name=a/b
+err~ bitgrad: .*name: "a/b" cannot name a folder.*
+exit: 65
+
+# Impossible shapes name the layer.
+$ bitgrad run ${RECIPES}/tiny.yaml network.layers.0.conv.kernel=15 --out x
+err~ bitgrad: .*/tiny.yaml:[0-9]+:[0-9]+: conv2d conv1: kernel 15x15 does not fit input 12x12 with padding 1
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml network.layers.8.linear.out=5 --out x
+err~ bitgrad: .*layer fc: the last layer gives 1x1x5 values, the data have 4 classes
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml network.layers.4.conv.groups=4 --out x
+err~ bitgrad: .*conv2d conv2: .*4 groups
+exit: 65
+
+# Nothing is left behind by a run that could not begin.
+$ ls x
+err~ ls: cannot access 'x': .*
+exit: 2
+
+$ bitgrad run nothere.yaml
+err~ bitgrad: nothere.yaml: .*No such file or directory
+exit: 65
+
+$ printf 'name: x\n  bad: [' > bad.yaml; bitgrad run bad.yaml
+err~ bitgrad: bad.yaml:2:.*
+exit: 65
+
+$ printf 'name: x\nname: y\n' > bad.yaml; bitgrad run bad.yaml
+err~ bitgrad: bad.yaml:2:.*name.*
+exit: 65
+
+$ printf 'name: x\n' > few.yaml; bitgrad config show few.yaml
+err~ bitgrad: few.yaml:1:1: data: section is missing
+err~ bitgrad: few.yaml:1:1: network: section is missing
+err: bitgrad: few.yaml: 2 errors
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml train.milestones=1,2
+err~ bitgrad: override "train.milestones=1,2": a list needs brackets.*
+exit: 64
+
+$ bitgrad run ${RECIPES}/tiny.yaml train
+err~ bitgrad: override "train": expected key.path=value
+exit: 64
+
+# Folders that cannot be written.
+$ touch file; bitgrad run ${RECIPES}/tiny.yaml --out file/x
+err~ bitgrad: file.*
+exit: 74
