@@ -15,6 +15,7 @@
 struct check {
     struct bg_program *program;
     struct bg_batch batch;
+    float *images;     /* a copy of an f32 batch's, to change; NULL for raw bytes */
     double step, base; /* base: the loss at the unchanged point */
     struct bg_gradient_check *out;
 };
@@ -87,7 +88,7 @@ static double disagreement(const struct slopes *wide, const struct slopes *narro
 static enum bg_status check_element(struct check *check, const struct target *target, int64_t i)
 {
     enum bg_status rc = BG_OK;
-    double analytic = (double)target->gradient[i], best = INFINITY, at_best = 0.0;
+    double analytic = (double)target->gradient[i], best = (double)INFINITY, at_best = 0.0;
     struct slopes wide, narrow;
 
     TRY(slopes_at(check, target, i, check->step, &wide));
@@ -157,7 +158,7 @@ out:
 }
 
 static enum bg_status check_all(struct check *check, const struct bg_graph *graph,
-                                const float *gradient, float *images)
+                                const float *gradient)
 {
     enum bg_status rc = BG_OK;
     struct target target = {.name = NULL};
@@ -176,10 +177,10 @@ static enum bg_status check_all(struct check *check, const struct bg_graph *grap
             TRY(check_target(check, &target));
     }
     target = (struct target){.name = graph->node[0]->name,
-                             .value = images,
+                             .value = check->images,
                              .gradient = gradient,
                              .count = bg_shape_count(&graph->node[0]->shape) * check->batch.size};
-    if (check->batch.dtype == BG_F32)
+    if (check->images != NULL)
         TRY(check_target(check, &target));
 out:
     return rc;
@@ -193,7 +194,7 @@ enum bg_status bg_check_gradients(struct bg_graph *graph, const struct bg_batch 
     struct check check = {.batch = *batch, .step = step, .out = out};
     const struct bg_program_options options = {
         .batch = batch->size, .mode = BG_MODE_TRAIN, .compute = BG_COMPUTE_REFERENCE};
-    float *gradients = NULL, *images = NULL;
+    float *gradients = NULL;
     int64_t count = 0;
 
     *out = (struct bg_gradient_check){.worst = 0.0};
@@ -206,14 +207,14 @@ enum bg_status bg_check_gradients(struct bg_graph *graph, const struct bg_batch 
     TRY(bg_program_create(&check.program, graph, &options));
     count = bg_shape_count(&graph->node[0]->shape) * batch->size;
     if (batch->dtype == BG_F32) { /* the batch is the caller's: change a copy */
-        TRY(bg_alloc(&images, count, sizeof *images));
-        memcpy(images, batch->images, (size_t)count * sizeof *images);
-        check.batch.images = images;
+        TRY(bg_alloc(&check.images, count, sizeof *check.images));
+        memcpy(check.images, batch->images, (size_t)count * sizeof *check.images);
+        check.batch.images = check.images;
     }
-    TRY(check_all(&check, graph, gradients, images));
+    TRY(check_all(&check, graph, gradients));
 out:
     bg_program_destroy(check.program);
-    bg_free(images);
+    bg_free(check.images);
     bg_free(gradients);
     return rc;
 }

@@ -77,8 +77,10 @@ enum bg_status bg_node_begin(struct bg_graph *graph, const struct bg_node_spec *
 
     *out = NULL;
     rc = check_name(graph, spec->name);
-    if (rc != BG_OK)
-        return bg_fail_prefix(rc, "%s: ", spec->op->name);
+    if (rc != BG_OK) {
+        (void)bg_fail_prefix(rc, "%s: ", spec->op->name);
+        return rc;
+    }
     TRY(check_inputs(graph, spec));
     TRY(bg_arena_alloc(graph->arena, &node, 1, sizeof *node));
     *node = (struct bg_node){.op = spec->op,
@@ -108,11 +110,12 @@ static enum bg_status reserve(struct bg_graph *graph)
     enum bg_status rc = BG_OK;
 
     if (graph->nodes == graph->node_room) {
-        TRY(bg_grow(&graph->node, graph->nodes, 2 * graph->nodes + 16, sizeof *graph->node));
+        TRY(bg_grow(&graph->node, graph->nodes, 2 * graph->nodes + 16, sizeof(struct bg_node *)));
         graph->node_room = 2 * graph->nodes + 16;
     }
     if (graph->layers == graph->layer_room) {
-        TRY(bg_grow(&graph->layer, graph->layers, 2 * graph->layers + 16, sizeof *graph->layer));
+        TRY(bg_grow(&graph->layer, graph->layers, 2 * graph->layers + 16,
+                    sizeof(struct bg_node *)));
         graph->layer_room = 2 * graph->layers + 16;
     }
 out:

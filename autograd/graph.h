@@ -106,16 +106,21 @@ struct bg_quantize_options {
 };
 
 /* Puts the plan on the graph: makes, keeps or drops quantizers. A quantizer whose spec did not
- * change keeps its range. Programs made before must be destroyed first. Rules (NUMERICS; "codes"):
+ * change keeps its range. While programs of the graph exist it is refused (BG_E_USAGE). Rules
+ * (NUMERICS; "codes"):
  *  - a weight with an integer spec gets a quantizer, per channel unless /tensor;
  *  - the tensor a layer reads gets one grid, at the node that makes it: the demand walks back
  * through flatten, dropout and max pool (which keep codes) to the relu, add, norm, pool, layer or
  * input that makes the values; every consumer of that node (residual adds too) reads the quantized
  * tensor. Average and global pools have a grid of their own at their output and ask the same bits
- * of their input; adds ask them of inputs that are not straight from a layer or norm.
+ * of their input; adds (through a relu too) ask them of inputs that are not straight from a layer
+ * or norm. What a pool or an add asks yields to what a layer asks of the same tensor itself;
  *  - raw-byte inputs at 8 bits have the fixed grid of bg_sample_spec;
  *  - unsigned with zero point 0 where the values cannot be negative, else affine;
- *  - two consumers that ask for different bits of one tensor: BG_E_DATA with both names;
+ *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as are
+ * formats a role cannot have yet (g and dw other than f32);
+ *  - two layers that ask for different bits of one tensor, f32 included, or two that do through
+ * pools and adds: BG_E_DATA with both names;
  *  - an unknown layer name, or a layer of the graph missing in the plan: BG_E_DATA with the nearest
  * name. A NULL plan drops everything (f32). On failure the graph is as before. */
 BG_MUST enum bg_status bg_graph_quantize(struct bg_graph *graph, const struct bg_plan *plan,

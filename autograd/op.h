@@ -185,6 +185,7 @@ struct bg_node *bg_node_maker(struct bg_node *node);
 struct bg_model_quantizer {
     struct bg_quantizer quantizer; /* first: callers outside know this part */
     float *forward;                /* weights: memory of param->forward */
+    bool non_negative;             /* activations: no value is, whatever lo says */
 };
 
 /* quantize_make.c */
@@ -225,12 +226,11 @@ BG_MUST enum bg_status bg_quantizer_observe(struct bg_quantizer *quantizer, cons
  * raised to it too: a step that gradients drove to zero or below can recover). */
 #define BG_STEP_FLOOR 1e-8f
 BG_MUST enum bg_status bg_quantizer_take_steps(struct bg_quantizer *quantizer);
-/* Starts a learned step from values of one channel. */
-void bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel, const float *x,
-                             int64_t n);
+/* Starts a channel of a learned step from the range its method finds in these values. */
+BG_MUST enum bg_status bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel,
+                                               const float *x, int64_t n);
 /* LSQ's gradient scale, 1 / sqrt(n * qmax). */
 double bg_quantizer_step_scale(const struct bg_quantizer *quantizer);
-double bg_mean_abs(const float *x, int64_t n);
 
 /* quantize_weights.c. Brings param->forward up to date with its value, range and grid. */
 BG_MUST enum bg_status bg_param_refresh(struct bg_param *param);

@@ -171,9 +171,8 @@ static enum bg_status backward(struct bg_step *step, const struct bg_run *run)
     float *dx = bg_f32(&step->d_in[0]);
 
     if (step->relu) {
-        float *masked =
-            dx != NULL ? dx
-                       : (float *)((double *)step->scratch + bg_kernel_bn_scratch(rows, channels));
+        void *behind = (double *)step->scratch + bg_kernel_bn_scratch(rows, channels);
+        float *masked = dx != NULL ? dx : behind;
         bg_kernel_relu_backward(y, dy, n, masked);
         dy = masked;
     }

@@ -32,7 +32,8 @@ static double sample_loss(const float *x, int64_t classes, int32_t label, double
         total += exp((double)x[i] - largest);
         sum += (double)x[i] - largest;
     }
-    log_total = log(total);
+    /* total is at least 1, the largest logit's own term, or NaN */
+    log_total = log(total); // cppcheck-suppress invalidFunctionArg
     for (int64_t i = 0; i < classes; i++)
         p[i] = (float)(exp((double)x[i] - largest) / total);
     return (1.0 - smoothing) * (log_total - ((double)x[label] - largest)) +

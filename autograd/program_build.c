@@ -50,8 +50,10 @@ static void add_node(struct bg_program *program, const struct bg_node *node)
             step->input[k] = program->step_of[node->input[k]->index];
         made = program->steps - 1;
     }
-    if (node->quantizer != NULL && !node->quantizer->fixed)
-        add_step(program, &bg_op_quantize, node)->input[0] = made;
+    if (node->quantizer != NULL && !node->quantizer->fixed) {
+        struct bg_step *step = add_step(program, &bg_op_quantize, node);
+        step->input[0] = made;
+    }
 }
 
 /* A gradient is needed where something trainable lies at or before the step, or at the input when

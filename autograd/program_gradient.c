@@ -22,7 +22,7 @@ static bool changed_while_read(const struct bg_program *program, int value, int 
 {
     for (int c = value + 1; c <= step; c++)
         for (int k = 0; k < program->step[c].inputs; k++)
-            if (program->step[c].input[k] == value && (c < step || k > input) && other <= c)
+            if ((c < step || k > input) && other <= c && program->step[c].input[k] == value)
                 return true;
     return false;
 }

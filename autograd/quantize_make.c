@@ -36,8 +36,8 @@ out:
     return rc;
 }
 
-/* Weights: signed, narrow, symmetric. Activations: unsigned; a learned step cannot move the zero
- * point, so a tensor that can be negative has it in the middle. */
+/* Weights: signed, narrow, symmetric. Activations: unsigned; the zero point comes with the range, 0
+ * where no value is negative. */
 static enum bg_status set_grid(const struct bg_quantizer_spec *spec, struct bg_quantizer *out)
 {
     enum bg_status rc = BG_OK;
@@ -47,8 +47,6 @@ static enum bg_status set_grid(const struct bg_quantizer_spec *spec, struct bg_q
     out->grid.rounding = spec->rounding;
     out->grid.channels = spec->channels;
     out->symmetric = weight;
-    if (!weight && !spec->non_negative && spec->range->learned)
-        out->grid.zero_point = 1 << (spec->spec.bits - 1);
     for (int64_t c = 0; c < spec->channels; c++)
         out->grid.scale[c] = 1.0f;
 out:
@@ -71,6 +69,7 @@ enum bg_status bg_quantizer_make(const struct bg_quantizer_spec *spec, struct bg
     quantizer->range = spec->range;
     quantizer->range_options = spec->range_options;
     quantizer->n = spec->n;
+    model->non_negative = spec->non_negative;
     TRY(bg_alloc(&block, 3 * spec->channels, sizeof *block));
     quantizer->grid.scale = block;
     quantizer->lo = block + spec->channels;

@@ -1,40 +1,41 @@
-/* Ranges of activations and learned steps (LSQ: Esser et al., "Learned Step Size Quantization",
- * ICLR 2020): start 2 * mean|x| / sqrt(qmax) (section 2.1), gradient scale 1 / sqrt(n * qmax)
- * (section 2.2), where qmax is the largest code above the zero point. Weight ranges are functions
- * of the present weights and stand in quantize_weights.c. */
+/* Ranges of activations, and learned steps (LSQ: Esser et al., "Learned Step Size Quantization",
+ * ICLR 2020). A learned step starts from the range its method finds in the first values it sees;
+ * its gradient is eq. 3 times 1 / sqrt(n * qmax) (section 2.2), where qmax is the largest code
+ * above the zero point. The data's gradient is bitgrad's clip mask, which ends half a step outside
+ * the paper's (eq. 5). Weight ranges are functions of the present weights: quantize_weights.c. */
 #include "autograd/op.h"
 
 #include <math.h>
 
 #include "core/method.h"
 
-static double largest_code(const struct bg_grid *grid)
-{
-    return fmax((double)(grid->qmax - grid->zero_point), 1.0);
-}
-
-double bg_mean_abs(const float *x, int64_t n)
-{
-    double sum = 0.0;
-
-    for (int64_t i = 0; i < n; i++)
-        sum += fabs((double)x[i]);
-    return sum / (double)n;
-}
-
-void bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel, const float *x,
-                             int64_t n)
-{
-    double mean = bg_mean_abs(x, n);
-    double start =
-        quantizer->grid.binary ? mean : 2.0 * mean / sqrt(largest_code(&quantizer->grid));
-
-    bg_f32(&quantizer->step->value)[channel] = start == 0.0 ? 1.0f : (float)start;
-}
-
 double bg_quantizer_step_scale(const struct bg_quantizer *quantizer)
 {
-    return 1.0 / sqrt((double)quantizer->n * largest_code(&quantizer->grid));
+    const struct bg_grid *grid = &quantizer->grid;
+    double largest = fmax((double)(grid->qmax - grid->zero_point), 1.0);
+
+    return 1.0 / sqrt((double)quantizer->n * largest);
+}
+
+/* The grid that holds the range; tensors that cannot be negative have zero point 0. */
+static enum bg_status fit(struct bg_quantizer *quantizer, int64_t channel)
+{
+    const struct bg_model_quantizer *model = (const void *)quantizer;
+    float lo = model->non_negative ? 0.0f : quantizer->lo[channel];
+
+    return bg_grid_fit(&quantizer->grid, channel, lo, quantizer->hi[channel], quantizer->symmetric);
+}
+
+enum bg_status bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel,
+                                       const float *x, int64_t n)
+{
+    enum bg_status rc = BG_OK;
+
+    TRY(quantizer->range->observe(quantizer->range_options, quantizer, channel, x, n));
+    TRY(fit(quantizer, channel));
+    bg_f32(&quantizer->step->value)[channel] = quantizer->grid.scale[channel];
+out:
+    return rc;
 }
 
 enum bg_status bg_quantizer_take_steps(struct bg_quantizer *quantizer)
@@ -65,7 +66,7 @@ enum bg_status bg_quantizer_refit(struct bg_quantizer *quantizer)
                        quantizer->name);
     if (quantizer->step != NULL)
         return bg_quantizer_take_steps(quantizer);
-    rc = bg_grid_fit(&quantizer->grid, 0, quantizer->lo[0], quantizer->hi[0], quantizer->symmetric);
+    rc = fit(quantizer, 0);
     return rc == BG_OK ? rc : bg_fail_prefix(rc, "quantizer of %s: ", quantizer->name);
 }
 
@@ -76,7 +77,7 @@ enum bg_status bg_quantizer_observe(struct bg_quantizer *quantizer, const float 
     if (quantizer->fixed || (quantizer->step != NULL && quantizer->observed > 0))
         goto out;
     if (quantizer->step != NULL) {
-        bg_quantizer_start_step(quantizer, 0, x, n);
+        TRY(bg_quantizer_start_step(quantizer, 0, x, n));
         quantizer->step->version++;
         TRY(bg_quantizer_take_steps(quantizer));
     } else {

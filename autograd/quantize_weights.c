@@ -19,6 +19,15 @@ static int64_t channel_size(const struct bg_param *param)
     return bg_tensor_count(&param->value) / param->quantizer->grid.channels;
 }
 
+static double mean_abs(const float *x, int64_t n)
+{
+    double sum = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs((double)x[i]);
+    return sum / (double)n;
+}
+
 static enum bg_status fit_channel(struct bg_param *param, int64_t channel)
 {
     enum bg_status rc = BG_OK;
@@ -27,7 +36,7 @@ static enum bg_status fit_channel(struct bg_param *param, int64_t channel)
     const float *w = bg_f32(&param->value) + channel * n;
 
     if (quantizer->grid.binary) {
-        double mean = bg_mean_abs(w, n);
+        double mean = mean_abs(w, n);
         if (!isfinite(mean))
             return bg_fail(BG_E_NUMERIC, "weights are not finite");
         quantizer->grid.scale[channel] = (float)fmax(mean, 0x1p-126);
@@ -44,15 +53,18 @@ out:
 
 static enum bg_status fit_learned(struct bg_param *param)
 {
+    enum bg_status rc = BG_OK;
     struct bg_quantizer *quantizer = param->quantizer;
     int64_t n = channel_size(param);
 
     if (quantizer->observed == 0) {
         for (int64_t c = 0; c < quantizer->grid.channels; c++)
-            bg_quantizer_start_step(quantizer, c, bg_f32(&param->value) + c * n, n);
+            TRY(bg_quantizer_start_step(quantizer, c, bg_f32(&param->value) + c * n, n));
         quantizer->step->version++;
     }
-    return bg_quantizer_take_steps(quantizer);
+    TRY(bg_quantizer_take_steps(quantizer));
+out:
+    return rc;
 }
 
 static enum bg_status fit_weights(struct bg_param *param)

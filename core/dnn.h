@@ -27,8 +27,10 @@ BG_MUST enum bg_status bg_conv_shape_infer(struct bg_conv_shape *shape);
 /* A convolution (linear layers are 1x1 on 1x1 images; these, and kernels that cover the whole
  * unpadded image, run as an inner product). `train` also makes backward weights, and backward data
  * when need_dx. The object runs with the number of threads that bg_threads() gave when it was made.
- * Running a part that was not made is BG_E_USAGE. Two objects may run in two threads at once.
- * Running allocates nothing of ours; oneDNN itself makes a small argument map per execution. */
+ * Results may differ in the last bits between instruction sets and, for weight gradients and inner
+ * products, between numbers of threads. Running a part that was not made is BG_E_USAGE. Two objects
+ * may run in two threads at once. Running allocates nothing of ours; oneDNN itself makes a small
+ * argument map per execution. */
 struct bg_dnn_conv;
 BG_MUST enum bg_status bg_dnn_conv_create(struct bg_dnn_conv **out,
                                           const struct bg_conv_shape *shape, bool bias, bool train,
@@ -40,8 +42,7 @@ BG_MUST enum bg_status bg_dnn_conv_forward(struct bg_dnn_conv *conv, const float
                                            const float *bias, float *dst);
 BG_MUST enum bg_status bg_dnn_conv_backward_data(struct bg_dnn_conv *conv, const float *ddst,
                                                  float *dsrc);
-/* dweights in O,H,W,I; dbias is NULL when made without bias. Sums depend in the last bits on the
- * number of threads and the instruction set (NUMERICS, "Training"). */
+/* dweights in O,H,W,I; dbias is NULL when made without bias. */
 BG_MUST enum bg_status bg_dnn_conv_backward_weights(struct bg_dnn_conv *conv, const float *src,
                                                     const float *ddst, float *dweights,
                                                     float *dbias);

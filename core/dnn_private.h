@@ -67,4 +67,23 @@ BG_MUST enum bg_status bg_dnn_part_run(struct bg_dnn_part *part,
                                        const struct bg_dnn_runner *runner);
 const dnnl_memory_desc_t *bg_dnn_part_layout(const struct bg_dnn_part *part, dnnl_query_t what);
 
+/* A convolution or linear layer as asked of oneDNN. */
+enum bg_dnn_pass { BG_DNN_FORWARD, BG_DNN_BACKWARD_DATA, BG_DNN_BACKWARD_WEIGHTS, BG_DNN_PASSES };
+
+struct bg_dnn_task {
+    struct bg_conv_shape shape;
+    bool bias, train;
+    bool linear; /* as an inner product */
+};
+
+const char *bg_dnn_pass_name(enum bg_dnn_pass pass);
+/* The kernel sees the whole image at once and nothing else. */
+bool bg_dnn_is_linear(const struct bg_conv_shape *shape);
+/* Dense O,H,W,I as the caller has it, in oneDNN's logical order of dimensions. */
+BG_MUST enum bg_status bg_dnn_plain_weights(const struct bg_dnn_task *task,
+                                            dnnl_memory_desc_t *out);
+/* Makes one pass; `hint` is the forward part for the backward ones. */
+BG_MUST enum bg_status bg_dnn_pass_create(struct bg_dnn_part *part, const struct bg_dnn_task *task,
+                                          enum bg_dnn_pass pass, const struct bg_dnn_part *hint);
+
 #endif

@@ -69,6 +69,13 @@ void bg_h5_quiet(void)
     (void)H5PLset_loading_state(0);
 }
 
+static _Thread_local unsigned errors;
+
+unsigned bg_h5_error_count(void)
+{
+    return errors;
+}
+
 static herr_t innermost(unsigned n, const H5E_error2_t *entry, void *out)
 {
     if (n == 0 && entry->desc)
@@ -80,6 +87,7 @@ enum bg_status bg_h5_error(enum bg_status code, const struct bg_h5 *file, const 
                            const char *sentence)
 {
     char said[128] = "";
+    errors++;
     (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, said);
     return bg_fail(code, "%s: %s%s%s%s%s%s", file->path, object, object[0] ? ": " : "", sentence,
                    said[0] ? " (HDF5: " : "", said, said[0] ? ")" : "");
@@ -185,8 +193,10 @@ enum bg_status bg_h5_open(struct bg_h5 **out, const char *path)
     if (!ours)
         TRY(bg_h5_probe(path, bytes));
     TRY(bg_h5_attach(out, path));
-    (*out)->ours = ours;
-    (*out)->bytes = bytes;
+    if (*out) {
+        (*out)->ours = ours;
+        (*out)->bytes = bytes;
+    }
 out:
     return rc;
 }

@@ -16,6 +16,13 @@ static enum bg_status fail_key(const struct bg_h5 *file, const char *object, con
     return bg_h5_error(BG_E_DATA, file, what, sentence);
 }
 
+static enum bg_status refuse_key(const struct bg_h5 *file, const char *object, const char *key,
+                                 const char *sentence)
+{
+    return bg_fail(BG_E_DATA, "%s: %s: attribute %.200s: %s", file->path, object[0] ? object : "/",
+                   key, sentence);
+}
+
 static enum bg_status set(struct bg_h5 *file, const char *object, const char *key,
                           const hid_t types[2], const void *value)
 {
@@ -95,9 +102,9 @@ static enum bg_status read_text(const struct bg_h5 *file, const char *object, co
     hid_t memory = H5I_INVALID_HID;
     size_t size = H5Tget_size(ids[1]);
     if (H5Tis_variable_str(ids[1]) != 0)
-        return fail_key(file, object, key, "texts of variable length are not read");
+        return refuse_key(file, object, key, "texts of variable length are not read");
     if (size == 0 || size > BG_H5_TEXT_BYTES_MAX)
-        return fail_key(file, object, key, "the text is too long");
+        return refuse_key(file, object, key, "the text is too long");
     TRY(bg_alloc(&out->text, (int64_t)size + 2, 1));
     memory = H5Tcopy(ids[1]);
     if (memory < 0 || H5Tset_size(memory, size + 1) < 0 ||
@@ -114,7 +121,7 @@ static enum bg_status read_number(const struct bg_h5 *file, const char *object, 
 {
     size_t size = H5Tget_size(ids[1]);
     if (size > 8 || H5Tget_precision(ids[1]) != size * 8)
-        return fail_key(file, object, key, "is not a plain number");
+        return refuse_key(file, object, key, "is not a plain number");
     if (out->class == H5T_FLOAT) {
         if (H5Aread(ids[0], H5T_NATIVE_DOUBLE, &out->real) < 0)
             return fail_key(file, object, key, "cannot be read");
@@ -125,7 +132,7 @@ static enum bg_status read_number(const struct bg_h5 *file, const char *object, 
         if (H5Aread(ids[0], H5T_NATIVE_UINT64, &value) < 0)
             return fail_key(file, object, key, "cannot be read");
         if (value > INT64_MAX)
-            return fail_key(file, object, key, "does not fit 64 signed bits");
+            return refuse_key(file, object, key, "does not fit 64 signed bits");
         out->number = (int64_t)value;
         return BG_OK;
     }
@@ -151,13 +158,13 @@ static enum bg_status read_value(const struct bg_h5 *file, const char *object, c
     const hid_t ids[2] = {attribute, type};
     if (H5Sget_simple_extent_type(space) == H5S_NULL || H5Sget_simple_extent_npoints(space) != 1 ||
         H5Tcommitted(type) != 0)
-        rc = fail_key(file, object, key, "is not a single text or number");
+        rc = refuse_key(file, object, key, "is not a single text or number");
     else if (out->class == H5T_STRING)
         rc = read_text(file, object, key, ids, out);
     else if (out->class == H5T_INTEGER || out->class == H5T_FLOAT)
         rc = read_number(file, object, key, ids, out);
     else
-        rc = fail_key(file, object, key, "is neither text nor number");
+        rc = refuse_key(file, object, key, "is neither text nor number");
 out:
     if (space >= 0)
         (void)H5Sclose(space);
@@ -199,11 +206,12 @@ enum bg_status bg_h5_get_text(struct bg_h5 *file, const char *object, const char
     if (room > 0)
         out[0] = '\0';
     TRY(get(file, object, key, H5T_STRING, &value));
-    size_t length = strlen(value.text);
+    const char *text = value.text ? value.text : "";
+    size_t length = strlen(text);
     if (room <= 0 || length >= (size_t)room)
         FAIL(BG_E_DATA, "%s: %s: attribute %s has %zu bytes, limit is %lld", file->path, object,
              key, length, (long long)room - 1);
-    memcpy(out, value.text, length + 1);
+    memcpy(out, text, length + 1);
 out:
     bg_free(value.text);
     return rc;
@@ -231,6 +239,7 @@ struct listing {
     const struct bg_h5 *file;
     const char *object;
     struct bg_text *lines;
+    unsigned errors; /* bg_h5_error_count at the start */
     enum bg_status rc;
 };
 
@@ -240,7 +249,7 @@ static herr_t list_one(hid_t id, const char *key, const H5A_info_t *info, void *
     struct value value;
     (void)info;
     listing->rc = read_value(listing->file, listing->object, key, id, &value);
-    if (listing->rc == BG_OK) {
+    if (listing->rc == BG_OK && listing->lines) {
         bg_text_add(listing->lines, "%s = ", key);
         if (value.class == H5T_STRING) {
             bg_text_add_json(listing->lines, value.text);
@@ -253,20 +262,24 @@ static herr_t list_one(hid_t id, const char *key, const H5A_info_t *info, void *
         bg_text_add(listing->lines, "\n");
     }
     bg_free(value.text);
+    if (!listing->lines)
+        return listing->errors == bg_h5_error_count() ? 0 : -1;
     return listing->rc == BG_OK && !listing->lines->failed ? 0 : -1;
 }
 
 enum bg_status bg_h5_attributes(const struct bg_h5 *file, const char *object, struct bg_text *lines)
 {
     enum bg_status rc = BG_OK;
-    struct listing listing = {.file = file, .object = object, .lines = lines};
+    struct listing listing = {
+        .file = file, .object = object, .lines = lines, .errors = bg_h5_error_count()};
     hid_t id = H5I_INVALID_HID;
     hsize_t at = 0;
     bool is_group = false;
     TRY(bg_h5_object_open(file, object, &id, &is_group));
     if (H5Aiterate2(id, H5_INDEX_NAME, H5_ITER_INC, &at, list_one, &listing) < 0) {
         TRY(listing.rc);
-        TRY(bg_text_check(lines));
+        if (lines)
+            TRY(bg_text_check(lines));
         rc = bg_h5_error(BG_E_DATA, file, object, "attributes cannot be read");
     }
 out:

@@ -75,7 +75,6 @@ static void value_text(enum bg_h5_type type, const void *at, char out[40])
     union {
         float f;
         double d;
-        int8_t s8;
         uint8_t u8;
         int16_t s16;
         uint16_t u16;
@@ -97,7 +96,7 @@ static void value_text(enum bg_h5_type type, const void *at, char out[40])
         (void)snprintf(out, 40, "%" PRIu64, v.u64);
         return;
     case BG_H5_S8:
-        number = v.s8;
+        number = (int64_t)(v.u8 ^ 0x80u) - 0x80;
         break;
     case BG_H5_U8:
         number = v.u8;
@@ -249,12 +248,11 @@ static enum bg_status compare_lists(const struct comparison *c, const struct lis
     for (int64_t i = 0; *c->same && (i < x->count || i < y->count); i++) {
         const struct bg_h5_object *a = i < x->count ? &x->at[i] : NULL;
         const struct bg_h5_object *b = i < y->count ? &y->at[i] : NULL;
-        int order = !a ? 1 : !b ? -1 : by_walk(a->name, b->name);
-        if (order < 0)
+        if (a && (!b || by_walk(a->name, b->name) < 0))
             DIFFER(c, "%.250s: in the first file only", a->name);
-        else if (order > 0)
+        else if (b && (!a || by_walk(a->name, b->name) > 0))
             DIFFER(c, "%.250s: in the second file only", b->name);
-        else
+        else if (a && b)
             TRY(compare_object(c, a, b));
     }
 out:

@@ -144,7 +144,7 @@ static enum bg_status check_space(const struct bg_h5 *file, const char *name,
     hid_t space = H5Dget_space(dataset->id);
     H5S_class_t class = space < 0 ? H5S_NO_CLASS : H5Sget_simple_extent_type(space);
     int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    if (class != H5S_SCALAR && class != H5S_SIMPLE)
+    if ((class != H5S_SCALAR && class != H5S_SIMPLE) || dataset->item == 0)
         FAIL(BG_E_DATA, "%s: %s: has no shape", file->path, name);
     if (rank < 0 || rank > BG_H5_RANK_MAX || H5Sget_simple_extent_dims(space, dims, NULL) < 0)
         FAIL(BG_E_DATA, "%s: %s: %d dimensions, limit is %d", file->path, name, rank,

@@ -42,6 +42,9 @@ void bg_h5_quiet(void);
 /* "path: object: sentence (what HDF5 said)", returns code. */
 enum bg_status bg_h5_error(enum bg_status code, const struct bg_h5 *file, const char *object,
                            const char *sentence);
+/* How often bg_h5_error was called by this thread: tells HDF5's failures (damage) from our
+ * refusals. */
+unsigned bg_h5_error_count(void);
 hid_t bg_h5_native(enum bg_h5_type type);
 hid_t bg_h5_stored(enum bg_h5_type type);
 
@@ -65,16 +68,19 @@ BG_MUST enum bg_status bg_h5_dataset_rows(const struct bg_h5 *file, const char *
 void bg_h5_dataset_pieces(const struct bg_h5_dataset *dataset, int64_t *rows, int64_t *piece,
                           int64_t *row_elements);
 
-/* core/h5_probe.c: a child process opens and reads all of a foreign file first. */
+/* core/h5_probe.c: a child process opens and reads all of a foreign file first; BG_E_DATA when it
+ * crashes or HDF5 reports any error. */
 BG_MUST enum bg_status bg_h5_probe(const char *path, int64_t bytes);
 /* core/h5.c: the plain open, after all checks of the file as a whole. */
 BG_MUST enum bg_status bg_h5_attach(struct bg_h5 **out, const char *path);
 void bg_h5_detach(struct bg_h5 *file);
 
-/* core/h5_attr.c: every attribute of an object as a line "key = value", in name order. */
+/* core/h5_attr.c: every attribute of an object as a line "key = value", in name order. Without
+ * `lines` all are read and only errors of HDF5 count. */
 BG_MUST enum bg_status bg_h5_attributes(const struct bg_h5 *file, const char *object,
                                         struct bg_text *lines);
-/* core/h5_walk.c: as bg_h5_walk; `tolerant` passes over what cannot be read. */
+/* core/h5_walk.c: as bg_h5_walk; `tolerant` passes over what we refuse to read, but not over errors
+ * of HDF5. */
 struct bg_h5_walker {
     enum bg_status (*see)(void *self, const struct bg_h5_object *object);
     void *self;

@@ -252,7 +252,7 @@ enum bg_status bg_h5_read_texts(struct bg_h5 *file, const char *name, char *text
             FAIL(BG_E_DATA, "%s: %s: text %lld has %zu bytes, limit is %lld", file->path, name,
                  (long long)i, length, (long long)stride - 1);
         memset(texts + i * stride, 0, (size_t)stride);
-        memcpy(texts + i * stride, text, length);
+        memcpy(texts + i * stride, text, length + 1);
     }
 out:
     bg_free(raw);

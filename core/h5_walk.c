@@ -13,6 +13,7 @@ struct walk {
     const struct bg_h5_walker *walker;
     int depth;
     int64_t seen;
+    unsigned errors; /* bg_h5_error_count at the start */
     enum bg_status rc;
     char path[BG_H5_NAME_MAX];
 };
@@ -78,7 +79,8 @@ static herr_t see_link(hid_t group, const char *name, const H5L_info_t *link, vo
     else
         rc = see_object(walk);
     walk->path[before] = '\0';
-    if (walk->walker->tolerant && walk->seen <= BG_H5_OBJECTS_MAX)
+    if (walk->walker->tolerant && walk->seen <= BG_H5_OBJECTS_MAX &&
+        walk->errors == bg_h5_error_count())
         rc = BG_OK;
     walk->rc = rc;
     return rc == BG_OK ? 0 : -1;
@@ -93,6 +95,7 @@ enum bg_status bg_h5_visit(const struct bg_h5 *file, const struct bg_h5_walker *
     TRY(bg_alloc(&walk, 1, sizeof *walk));
     walk->file = file;
     walk->walker = walker;
+    walk->errors = bg_h5_error_count();
     TRY(bg_h5_object_open(file, "", &root, &is_group));
     TRY(descend(walk, root));
 out:

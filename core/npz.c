@@ -86,6 +86,28 @@ out:
     return rc;
 }
 
+/* Can this member be read, and do its sizes fit the file? */
+static enum bg_status check_member(const struct bg_npz *npz, const struct member *member,
+                                   unsigned flags)
+{
+    enum bg_status rc = BG_OK;
+    if (member->packed == UINT32_MAX || member->size == UINT32_MAX || member->offset == UINT32_MAX)
+        FAIL(BG_E_UNSUPPORTED, "%s: %s: zip64 (4 GiB and more) is not read", npz->path,
+             member->name);
+    if (flags & 1u)
+        FAIL(BG_E_UNSUPPORTED, "%s: %s: is encrypted", npz->path, member->name);
+    if (member->method != STORED && member->method != DEFLATED)
+        FAIL(BG_E_UNSUPPORTED, "%s: %s: zip method %u, only stored and deflated are read",
+             npz->path, member->name, member->method);
+    if (member->packed > npz->bytes || (member->method == STORED && member->size != member->packed))
+        FAIL(BG_E_DATA, "%s: %s: damaged: its sizes do not fit the file", npz->path, member->name);
+    if (member->size / DEFLATE_RATIO > member->packed)
+        FAIL(BG_E_DATA, "%s: %s: declares %lld bytes, %lld cannot unpack to that", npz->path,
+             member->name, (long long)member->size, (long long)member->packed);
+out:
+    return rc;
+}
+
 /* One entry of the directory; *used bytes of it. */
 static enum bg_status read_entry(struct bg_npz *npz, const unsigned char *at, int64_t left,
                                  int64_t *used)
@@ -108,19 +130,7 @@ static enum bg_status read_entry(struct bg_npz *npz, const unsigned char *at, in
     member->packed = bg_npz_u32(at + 20);
     member->size = bg_npz_u32(at + 24);
     member->offset = bg_npz_u32(at + 42);
-    if (member->packed == UINT32_MAX || member->size == UINT32_MAX || member->offset == UINT32_MAX)
-        FAIL(BG_E_UNSUPPORTED, "%s: %s: zip64 (4 GiB and more) is not read", npz->path,
-             member->name);
-    if (flags & 1u)
-        FAIL(BG_E_UNSUPPORTED, "%s: %s: is encrypted", npz->path, member->name);
-    if (member->method != STORED && member->method != DEFLATED)
-        FAIL(BG_E_UNSUPPORTED, "%s: %s: zip method %u, only stored and deflated are read",
-             npz->path, member->name, member->method);
-    if (member->packed > npz->bytes || (member->method == STORED && member->size != member->packed))
-        FAIL(BG_E_DATA, "%s: %s: damaged: its sizes do not fit the file", npz->path, member->name);
-    if (member->size / DEFLATE_RATIO > member->packed)
-        FAIL(BG_E_DATA, "%s: %s: declares %lld bytes, %lld cannot unpack to that", npz->path,
-             member->name, (long long)member->size, (long long)member->packed);
+    TRY(check_member(npz, member, flags));
     for (int i = 0; i < npz->count; i++) {
         if (strcmp(npz->members[i].name, member->name) == 0)
             FAIL(BG_E_DATA, "%s: two arrays are named %s", npz->path, member->name);

@@ -137,24 +137,32 @@ out:
     return rc;
 }
 
+/* One "'key': value". */
+static enum bg_status read_pair(struct scan *scan, bool seen[3])
+{
+    static const char *const keys[3] = {"descr", "fortran_order", "shape"};
+    char key[32];
+    if (!take_quoted(scan, key) || !take(scan, ':'))
+        return malformed(scan, "a key is missing");
+    int i = 0;
+    while (i < 3 && strcmp(keys[i], key) != 0)
+        i++;
+    if (i == 3 || seen[i])
+        return malformed(scan, i == 3 ? "an unknown key" : "a key stands twice");
+    seen[i] = true;
+    if (i == 0)
+        return read_type(scan);
+    return i == 1 ? read_order(scan) : read_shape(scan);
+}
+
 static enum bg_status read_dict(struct scan *scan)
 {
     enum bg_status rc = BG_OK;
-    static const char *const keys[3] = {"descr", "fortran_order", "shape"};
     bool seen[3] = {false, false, false};
     if (!take(scan, '{'))
         return malformed(scan, "no dict");
     while (!take(scan, '}')) {
-        char key[32];
-        if (!take_quoted(scan, key) || !take(scan, ':'))
-            return malformed(scan, "a key is missing");
-        int i = 0;
-        while (i < 3 && strcmp(keys[i], key) != 0)
-            i++;
-        if (i == 3 || seen[i])
-            return malformed(scan, i == 3 ? "an unknown key" : "a key stands twice");
-        seen[i] = true;
-        TRY(i == 0 ? read_type(scan) : i == 1 ? read_order(scan) : read_shape(scan));
+        TRY(read_pair(scan, seen));
         if (!take(scan, ',') && (scan->at == scan->end || *scan->at != '}'))
             return malformed(scan, "no comma between keys");
     }

@@ -118,7 +118,7 @@ void bg_options_print(const struct bg_option *table, const void *options, int in
                       struct bg_text *text)
 {
     for (const struct bg_option *row = table; row && row->key; row++) {
-        struct printed printed;
+        struct printed printed = {0};
         struct bg_yaml child;
         if (!make_node(row, options, &printed, &child))
             continue;

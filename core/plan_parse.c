@@ -20,7 +20,8 @@ struct reading {
     bool has_requant;
     int room;
     struct bg_plan plan;
-    struct bg_plan_layer *layer; /* the one being read */
+    bool in_layer;
+    struct bg_plan_layer layer; /* the one being read, when in_layer */
     bool seen[BG_ROLES + 1];
 };
 
@@ -61,8 +62,8 @@ static const char *shown(struct word word, char out[64])
 static enum bg_status refuse(const struct reading *r, struct word word, const char *sentence)
 {
     char text[64];
-    if (r->layer)
-        return bg_fail(BG_E_DATA, "%s:%d: layer %s: %s: %s", r->file, r->line, r->layer->name,
+    if (r->in_layer)
+        return bg_fail(BG_E_DATA, "%s:%d: layer %s: %s: %s", r->file, r->line, r->layer.name,
                        shown(word, text), sentence);
     return bg_fail(BG_E_DATA, "%s:%d: %s: %s", r->file, r->line, shown(word, text), sentence);
 }
@@ -93,13 +94,26 @@ static enum bg_status read_bits(const struct reading *r, struct word field, stru
     return BG_OK;
 }
 
+/* Cuts "/channel" or "/tensor" off a weight's value; false for another ending. */
+static bool take_scope(struct word *value, bool *per_channel)
+{
+    const char *slash = memchr(value->at, '/', (size_t)value->length);
+    *per_channel = true;
+    if (!slash)
+        return true;
+    struct word suffix = {.at = slash, .length = (int)(value->at + value->length - slash)};
+    value->length -= suffix.length;
+    *per_channel = word_is(suffix, "/channel");
+    return *per_channel || word_is(suffix, "/tensor");
+}
+
 static enum bg_status read_spec(struct reading *r, struct word field, struct word value,
                                 enum bg_role role)
 {
     static const char *const forms[BG_ROLES] = {
         "expected f32, s1..s16, s4/channel or s4/tensor", "expected f32 or u1..u16",
         "expected f32, bf16 or s1..s16", "expected f32, bf16 or s1..s16"};
-    struct bg_spec *spec = &r->layer->spec[role];
+    struct bg_spec *spec = &r->layer.spec[role];
     bool gradient = role == BG_ROLE_OUT_GRAD || role == BG_ROLE_WEIGHT_GRAD;
     if (word_is(value, "f32"))
         return BG_OK;
@@ -115,15 +129,8 @@ static enum bg_status read_spec(struct reading *r, struct word field, struct wor
     if (value.length < 2 || value.at[0] != letter || value.at[1] < '0' || value.at[1] > '9')
         return refuse(r, field, forms[role]);
     struct word digits = {.at = value.at + 1, .length = value.length - 1};
-    const char *slash = memchr(value.at, '/', (size_t)value.length);
-    spec->per_channel = role == BG_ROLE_WEIGHT;
-    if (slash && role == BG_ROLE_WEIGHT) {
-        struct word suffix = {.at = slash, .length = (int)(value.at + value.length - slash)};
-        digits.length = (int)(slash - digits.at);
-        spec->per_channel = word_is(suffix, "/channel");
-        if (!spec->per_channel && !word_is(suffix, "/tensor"))
-            return refuse(r, field, forms[role]);
-    }
+    if (role == BG_ROLE_WEIGHT && !take_scope(&digits, &spec->per_channel))
+        return refuse(r, field, forms[role]);
     spec->format = BG_FORMAT_INTEGER;
     static const int limits[2] = {1, BG_PLAN_BITS_MAX};
     return read_bits(r, field, digits, limits, &spec->bits);
@@ -142,13 +149,13 @@ static enum bg_status read_update(struct reading *r, struct word field, struct w
         if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-')
             return refuse(r, field, "update methods are named in a-z, 0-9 and '-'");
     }
-    memset(r->layer->update, 0, sizeof r->layer->update);
-    memcpy(r->layer->update, value.at, (size_t)length);
+    memset(r->layer.update, 0, sizeof r->layer.update);
+    memcpy(r->layer.update, value.at, (size_t)length);
     if (!colon)
         return BG_OK;
     struct word digits = {.at = colon + 1, .length = value.length - length - 1};
     static const int limits[2] = {0, BG_PLAN_UPDATE_BITS_MAX};
-    return read_bits(r, field, digits, limits, &r->layer->update_bits);
+    return read_bits(r, field, digits, limits, &r->layer.update_bits);
 }
 
 static enum bg_status read_field(struct reading *r, struct word field)
@@ -205,29 +212,36 @@ static enum bg_status read_requant(struct reading *r, const char **at)
 
 static enum bg_status start_layer(struct reading *r, struct word word)
 {
-    enum bg_status rc = BG_OK;
-    if (memchr(word.at, '=', (size_t)word.length))
+    const char *equals = memchr(word.at, '=', (size_t)word.length);
+    if (equals)
         return refuse(r, word, "the layer's name is missing before the first field");
     if (word.length >= BG_NAME_MAX)
         return refuse(r, word, "the layer's name is longer than 63 bytes");
     if (r->plan.count == BG_PLAN_LAYERS_MAX)
         return bg_fail(BG_E_DATA, "%s:%d: more than %d layers", r->file, r->line,
                        BG_PLAN_LAYERS_MAX);
-    if (r->plan.count == r->room) {
-        int room = r->room ? 2 * r->room : 16;
-        TRY(bg_grow(&r->plan.layer, r->room, room, sizeof *r->plan.layer));
-        r->room = room;
-    }
     char name[BG_NAME_MAX] = {0};
     memcpy(name, word.at, (size_t)word.length);
     if (!bg_plan_is_name(name))
         return refuse(r, word, "not a layer name");
     if (bg_plan_find(&r->plan, name))
         return refuse(r, word, "the layer stands here again");
-    r->layer = &r->plan.layer[r->plan.count++];
-    bg_plan_layer_default(r->layer);
-    memcpy(r->layer->name, name, sizeof name);
+    r->in_layer = true;
+    bg_plan_layer_default(&r->layer);
+    memcpy(r->layer.name, name, sizeof name);
     memset(r->seen, 0, sizeof r->seen);
+    return BG_OK;
+}
+
+static enum bg_status keep_layer(struct reading *r)
+{
+    enum bg_status rc = BG_OK;
+    if (!r->plan.layer || r->plan.count == r->room) {
+        int room = r->room ? 2 * r->room : 16;
+        TRY(bg_grow(&r->plan.layer, r->room, room, sizeof *r->plan.layer));
+        r->room = room;
+    }
+    r->plan.layer[r->plan.count++] = r->layer;
 out:
     return rc;
 }
@@ -236,7 +250,7 @@ out:
 static enum bg_status read_line(struct reading *r, const char **at)
 {
     enum bg_status rc = BG_OK;
-    r->layer = NULL;
+    r->in_layer = false;
     struct word word = next_word(at);
     if (word.length == 0)
         return BG_OK;
@@ -245,6 +259,7 @@ static enum bg_status read_line(struct reading *r, const char **at)
     TRY(start_layer(r, word));
     for (word = next_word(at); word.length; word = next_word(at))
         TRY(read_field(r, word));
+    TRY(keep_layer(r));
 out:
     return rc;
 }

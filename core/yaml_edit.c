@@ -180,7 +180,7 @@ static enum bg_status wrap_value(struct bg_document *document, const struct path
                                  struct bg_yaml **value)
 {
     enum bg_status rc = BG_OK;
-    for (int i = path->count - 1; i >= used; i--) {
+    for (int i = path->count - 1; *value && i >= used; i--) {
         TRY(bg_arena_text(document->arena, &(*value)->key, path->part[i]));
         if (i == used)
             break;
@@ -202,7 +202,7 @@ enum bg_status bg_yaml_override(struct bg_document *document, const char *assign
     enum bg_status rc = BG_OK;
     struct path *path = NULL;
     struct bg_yaml *node = document->root, *value = NULL;
-    const char *text = NULL;
+    const char *text = "";
     int used = 0;
     TRY(bg_alloc(&path, 1, sizeof *path));
     path->assignment = assignment;

@@ -53,8 +53,8 @@ struct bg_data_options {
     int64_t limit, test_limit; /* use only the first n training (after the split) or test samples;
                                   0 = all */
     int64_t split_seed;
-    double mean, std; /* of pixel values scaled to 0..1; one for all channels (NUMERICS) ; auto =
-                         measured on the training part: std = 0 */
+    double mean, std; /* of pixel values scaled to 0..1, one for all channels; std = 0: measured on
+                         the training part */
     bool flip;        /* random horizontal flip */
     int64_t
         crop; /* pad by this many pixels (code z, i.e. the mean) and crop back at a random offset */

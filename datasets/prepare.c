@@ -110,7 +110,7 @@ static void normalise(struct bg_dataset *dataset, double mean, double std)
         x[i] = (float)(((double)x[i] - mean) / std);
 }
 
-/* NUMERICS, "Codes and grids": a byte is its own code; real = (code - z) * s. */
+/* A byte is its own code; real = (code - z) * s. */
 enum bg_status bg_data_scale(struct bg_data *data, const char *name)
 {
     const struct bg_dataset *train = &data->train;

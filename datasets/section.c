@@ -89,7 +89,7 @@ static const struct bg_dataset_type *find_type(const struct bg_yaml *name, struc
 {
     const char *names[MOST_TYPES];
     int count = 0;
-    for (; bg_dataset_types[count] && count < MOST_TYPES; count++) {
+    for (; count < MOST_TYPES && bg_dataset_types[count]; count++) {
         if (strcmp(bg_dataset_types[count]->name, name->text) == 0)
             return bg_dataset_types[count];
         names[count] = bg_dataset_types[count]->name;
@@ -156,7 +156,11 @@ static enum bg_status read_section(struct section *out, const struct bg_yaml *no
                          "expected a map with the name of a data set, like {name: fashion-mnist}");
     else
         out->type = find_type(name, errors);
-    TRY(first_error(errors, before));
+    if (out->type == NULL) {
+        rc = first_error(errors, before);
+        rc = rc != BG_OK ? rc : BG_E_DATA;
+        goto out;
+    }
     TRY(join_tables(out));
     TRY(bg_options_read(node, out->table, NULL, "data", out->values, errors));
 out:

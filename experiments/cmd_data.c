@@ -28,7 +28,8 @@ static enum bg_status read_section(char **words, int count, struct bg_document *
     }
     for (int i = 1; i < count; i++) {
         char assignment[2048];
-        int length = snprintf(assignment, sizeof assignment, "data.%s", words[i]);
+        const char *front = !strncmp(words[i], "data.", 5) ? "" : "data.";
+        int length = snprintf(assignment, sizeof assignment, "%s%s", front, words[i]);
         if (length < 0 || (size_t)length >= sizeof assignment)
             FAIL(BG_E_USAGE, "data: '%.60s...' is too long", words[i]);
         TRY(bg_yaml_override(*out, assignment));

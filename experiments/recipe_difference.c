@@ -68,13 +68,12 @@ static void compare_lists(struct difference *difference, const struct bg_yaml *t
 static void compare(struct difference *difference, const struct bg_yaml *then,
                     const struct bg_yaml *now)
 {
-    if (!then || !now || then->kind != now->kind)
-        say(difference, value_text(then), value_text(now));
-    else if (then->kind == BG_YAML_MAP)
+    bool comparable = then && now && then->kind == now->kind;
+    if (comparable && then->kind == BG_YAML_MAP)
         compare_maps(difference, then, now);
-    else if (then->kind == BG_YAML_LIST)
+    else if (comparable && then->kind == BG_YAML_LIST)
         compare_lists(difference, then, now);
-    else if (strcmp(then->text, now->text) != 0)
+    else if (!comparable || strcmp(then->text, now->text) != 0)
         say(difference, value_text(then), value_text(now));
 }
 

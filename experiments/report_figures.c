@@ -103,9 +103,9 @@ static void curves(struct figure *figure, const char *name, bool accuracy)
         const struct bg_table *table = &figure->record->table[stages[s]];
         for (int64_t r = 0; r < table->rows; r++) {
             const union bg_cell *row = bg_table_row(table, r);
-            bg_text_add(&figure->tsv, "%lld\t%.9g\t%.9g\n",
-                        (long long)(offset + row[BG_EPOCH_EPOCH].integer), scale * row[train].real,
-                        scale * row[validation].real);
+            const int64_t epoch = offset + row[BG_EPOCH_EPOCH].integer;
+            bg_text_add(&figure->tsv, "%lld\t%.9g\t%.9g\n", (long long)epoch,
+                        scale * row[train].real, scale * row[validation].real);
         }
         offset += table->rows;
         end_of_training = s == 0 ? offset : end_of_training;

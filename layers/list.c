@@ -68,7 +68,7 @@ static void find_or_complain(struct bg_list_item *item, const char *word, const 
     const char *names[MOST_TYPES];
     char hint[BG_HINT_ROOM];
     int count = 0;
-    for (; bg_layer_types[count] && count < MOST_TYPES; count++)
+    for (; count < MOST_TYPES && bg_layer_types[count]; count++)
         names[count] = bg_layer_types[count]->name;
     item->type = find_type(word);
     if (item->type == NULL)

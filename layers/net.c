@@ -40,7 +40,7 @@ static enum bg_status read_named(struct section *out, const struct bg_yaml *name
     const char *names[MOST_TYPES];
     char hint[BG_HINT_ROOM];
     int count = 0;
-    for (; bg_net_types[count] && count < MOST_TYPES; count++)
+    for (; count < MOST_TYPES && bg_net_types[count]; count++)
         names[count] = bg_net_types[count]->name;
     if (name->kind != BG_YAML_SCALAR) {
         bg_options_error(errors, name, "network.name", "expected the name of a network");

@@ -44,9 +44,9 @@ enum bg_loss { BG_LOSS_CROSS_ENTROPY, BG_LOSS_MSE };
 /* Builds from the recipe's `network` section: `{name: resnet, depth: 20}` or
  * `{layers: [{conv: {name: conv1, out: 16, kernel: 3, from: input}}, {relu: {}}, ...]}`; `from`
  * names earlier layers, default the one before; unnamed layers are called by type and number
- * ("relu2"). The last layer must give `classes` values. Adds the loss. Recipe errors are appended
- * to `errors` (all of them) and BG_E_DATA returned; shape errors name the layer and carry
- * file:line:col. A NULL `section` is an error. */
+ * ("relu2"). A type without options may be a bare word (`relu`). The last layer must give `classes`
+ * values. Adds the loss. Recipe errors are appended to `errors` (all of them) and BG_E_DATA
+ * returned; shape errors name the layer and carry file:line:col. A NULL `section` is an error. */
 BG_MUST enum bg_status bg_net_create(struct bg_net **out, const struct bg_yaml *section,
                                      const struct bg_sample_spec *input, enum bg_loss loss,
                                      double smoothing, struct bg_text *errors);
@@ -55,9 +55,11 @@ void bg_net_destroy(struct bg_net *net); /* takes NULL */
 BG_MUST enum bg_status bg_net_print_section(const struct bg_yaml *section, int indent,
                                             struct bg_text *out, struct bg_text *errors);
 
-/* Per-layer and total costs under a plan (NULL = f32). Sizes: weights at their bits, biases and
- * norms at 32 bits. BOPs per sample. hawq: macs * b_w * b_a. detailed: MACs * (b_w*b_a + b_w + b_a
- * + log2(n*k*k)), n = input channels per group (ECOSYSTEM 5; Baskin et al.). */
+/* Per-layer and total costs under a plan (NULL = f32). Parameters are weights, biases, gamma and
+ * beta; running statistics and learned steps are not counted (cost.c says why). A norm counts with
+ * the layer in front of it, if there is one. Sizes: weights at their bits, biases and norms at 32
+ * bits. BOPs per sample. hawq: macs * b_w * b_a. detailed: MACs * (b_w*b_a + b_w + b_a
+ * + log2(n*k*k)), n = input channels per group (Baskin et al.). */
 struct bg_layer_cost {
     int64_t weights, macs, other_params;
     int weight_bits, activation_bits;

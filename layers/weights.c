@@ -38,7 +38,7 @@ static enum bg_status read_array(const struct bg_net *net, struct bg_npz *npz, c
     char a[64], b[64];
     const struct bg_param *param = bg_graph_param_find(net->graph, name);
     if (param == NULL || param->kind == BG_PARAM_STEP)
-        TRY(unknown_array(net, path, name));
+        return unknown_array(net, path, name);
     memcpy(out->name, param->name, sizeof out->name);
     out->kind = param->kind;
     TRY(bg_npz_read_f32(npz, name, &out->shape, &out->value));
@@ -89,7 +89,7 @@ static enum bg_status read_checkpoint(const struct bg_net *net, const char *path
     TRY(bg_h5_open(&file, path));
     rc = read_params(net, file, out);
     if (rc != BG_OK && strstr(bg_error(), path) == NULL)
-        rc = bg_fail_prefix(rc, "%s: ", path);
+        (void)bg_fail_prefix(rc, "%s: ", path);
     /* closing a file that was only read cannot lose anything; the first failure stands */
     enum bg_status closed = bg_h5_close(file);
     rc = rc != BG_OK ? rc : closed;

@@ -296,9 +296,24 @@ static enum bg_status observe(const void *options, struct bg_quantizer *quantize
     return BG_OK;
 }
 
+/* LSQ's start as a symmetric range: qmax * 2 mean|x| / sqrt(qmax). */
+static enum bg_status observe_learned(const void *options, struct bg_quantizer *quantizer,
+                                      int64_t channel, const float *x, int64_t n)
+{
+    double sum = 0.0;
+
+    (void)options;
+    cr_assert(quantizer->observed == 0);
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs((double)x[i]);
+    quantizer->hi[channel] = (float)(2.0 * sum / (double)n * sqrt(quantizer->grid.qmax));
+    quantizer->lo[channel] = -quantizer->hi[channel];
+    return BG_OK;
+}
+
 const struct bg_range_method support_min_max = {.name = "min-max", .observe = observe};
 const struct bg_range_method support_learned = {
-    .name = "learned", .learned = true, .observe = observe};
+    .name = "learned", .learned = true, .observe = observe_learned};
 
 void support_plan(struct bg_plan *out, const struct bg_graph *graph, int weight_bits,
                   int activation_bits)
@@ -328,4 +343,56 @@ void support_quantize(struct bg_graph *graph, int weight_bits, int activation_bi
     support_plan(&plan, graph, weight_bits, activation_bits);
     OK(bg_graph_quantize(graph, &plan, &options));
     bg_plan_free(&plan);
+}
+
+struct bg_graph *support_start(enum bg_dtype dtype, int32_t zero_point, struct bg_node **x)
+{
+    const struct bg_sample_spec spec = {.height = 6,
+                                        .width = 6,
+                                        .channels = 2,
+                                        .classes = 3,
+                                        .dtype = dtype,
+                                        .scale = 0.01f,
+                                        .zero_point = zero_point};
+    struct bg_graph *graph = NULL;
+
+    OK(bg_graph_create(&graph));
+    OK(bg_node_input(graph, "input", &spec, x));
+    return graph;
+}
+
+struct bg_node *support_conv(struct bg_graph *graph, const char *name, struct bg_node *x)
+{
+    const struct bg_conv2d options = {.out_channels = 2,
+                                      .kernel = {3, 3},
+                                      .stride = {1, 1},
+                                      .padding = {1, 1},
+                                      .dilation = {1, 1},
+                                      .groups = 1};
+    struct bg_node *out = NULL;
+
+    OK(bg_node_conv2d(graph, name, x, &options, &out));
+    return out;
+}
+
+void support_finish(struct bg_graph *graph, struct bg_node *x)
+{
+    OK(bg_node_linear(graph, "fc", x, 3, true, &x));
+    OK(bg_node_softmax_cross_entropy(graph, "loss", x, 0.0, &x));
+    bg_graph_initialise(graph, 1);
+}
+
+/* input -> conv -> relu -> {one, two} -> add -> fc */
+struct bg_graph *support_fork(void)
+{
+    struct bg_node *x = NULL, *y = NULL;
+    struct bg_graph *graph = support_start(BG_F32, 0, &x);
+
+    x = support_conv(graph, "conv", x);
+    OK(bg_node_relu(graph, "relu", x, &x));
+    y = support_conv(graph, "one", x);
+    x = support_conv(graph, "two", x);
+    OK(bg_node_add(graph, "add", x, y, &x));
+    support_finish(graph, x);
+    return graph;
 }

@@ -45,6 +45,13 @@ void support_step(struct bg_program *program, const struct bg_batch *batch,
 /* Moves every trainable parameter against its gradient. */
 void support_descend(struct bg_graph *graph, double lr);
 
+/* A 6x6x2 input (u8 codes have scale 0.01); a 3x3 convolution with 2 channels; a linear head and
+ * the loss, initialised; and input -> conv -> relu -> {one, two} -> add -> fc. */
+struct bg_graph *support_start(enum bg_dtype dtype, int32_t zero_point, struct bg_node **x);
+struct bg_node *support_conv(struct bg_graph *graph, const char *name, struct bg_node *x);
+void support_finish(struct bg_graph *graph, struct bg_node *x);
+struct bg_graph *support_fork(void);
+
 /* A range method for tests: minimum and maximum of the batch, then of all batches. */
 extern const struct bg_range_method support_min_max, support_learned;
 /* A plan of the graph's layers with these bits (0 = f32). */

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,6 +416,10 @@ Test(dnn_conv, passes_that_were_not_made_are_refused_and_have_no_name)
     cr_expect(forward[0] != '\0' && data[0] == '\0' && weights[0] != '\0');
     cr_expect(bg_dnn_conv_backward_data(conv, &nothing, &nothing) == BG_E_USAGE);
     bg_dnn_conv_destroy(conv);
+    cr_assert(bg_dnn_conv_create(&conv, &s, true, true, false) == BG_OK);
+    cr_expect(bg_dnn_conv_forward(conv, &nothing, NULL, &nothing) == BG_E_USAGE);
+    cr_expect(bg_dnn_conv_backward_weights(conv, &nothing, &nothing, &nothing, NULL) == BG_E_USAGE);
+    bg_dnn_conv_destroy(conv);
     cr_assert(bg_dnn_conv_create(&conv, &s, false, false, true) == BG_OK);
     bg_dnn_conv_implementations(conv, &forward, &data, &weights);
     cr_expect(forward[0] != '\0' && data[0] == '\0' && weights[0] == '\0');
@@ -496,6 +501,50 @@ Test(dnn_conv, one_object_serves_many_steps_under_any_thread_setting_without_all
         free_inputs(&fast);
     }
     bg_dnn_conv_destroy(conv);
+}
+
+static void *run_in_thread(void *argument)
+{
+    struct conv_case *c = argument;
+
+    bg_threads_set(1);
+    for (int i = 0; i < 20; i++)
+        run_dnn(c, true);
+    return NULL;
+}
+
+Test(dnn_conv, two_objects_are_made_and_run_in_two_threads_at_once)
+{
+    struct conv_case fast[2], slow[2];
+    pthread_t threads[2];
+
+    for (int i = 0; i < 2; i++) {
+        fast[i] = (struct conv_case){.shape = small_shape()};
+        fast[i].shape.stride[0] = i + 1;
+        cr_assert(bg_conv_shape_infer(&fast[i].shape) == BG_OK);
+        fast[i].size = conv_sizes(&fast[i].shape);
+        fast[i].x = integers(fast[i].size.src, 4);
+        fast[i].w = integers(fast[i].size.weights, 4);
+        fast[i].b = integers(fast[i].size.outputs, 4);
+        fast[i].dy = integers(fast[i].size.dst, 4);
+        slow[i] = fast[i];
+        case_results(&fast[i]);
+        case_results(&slow[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        cr_assert(pthread_create(&threads[i], NULL, run_in_thread, &fast[i]) == 0);
+    for (int i = 0; i < 2; i++)
+        cr_assert(pthread_join(threads[i], NULL) == 0);
+    for (int i = 0; i < 2; i++) {
+        run_reference(&slow[i], true);
+        expect_equal("output", &fast[i].shape, fast[i].y, slow[i].y, fast[i].size.dst);
+        expect_equal("input gradient", &fast[i].shape, fast[i].dx, slow[i].dx, fast[i].size.src);
+        expect_equal("weight gradient", &fast[i].shape, fast[i].dw, slow[i].dw,
+                     fast[i].size.weights);
+        free_results(&fast[i]);
+        free_results(&slow[i]);
+        free_inputs(&fast[i]);
+    }
 }
 
 Test(dnn_conv, every_failed_allocation_is_reported_and_frees_all)

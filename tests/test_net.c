@@ -322,7 +322,7 @@ Test(net, impossible_shapes_name_the_layer_and_the_place)
          "layer last: the last layer gives 1x1x12 values, the data have 10 classes"},
         {"network: {name: resnet, depth: 21}",
          "recipe.yaml:1:1: ", "resnet: depth 21 is not 6n + 2"},
-        {"network: {name: mlp, hidden: [1048576, 1048576]}", "recipe.yaml:1:1: ", "fc2"},
+        {"network: {name: mlp, hidden: [1, 1048576, 1048576]}", "recipe.yaml:1:1: ", "fc3"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bg_net *net = NULL;

@@ -24,10 +24,39 @@ kill_at() {
     until grep -Eq "$pattern" "$log"; do
         kill -0 "$pid" 2>/dev/null || { echo "ended before '$pattern'"; cat "$log"; break; }
     done
-    kill -9 "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
+    kill -9 "$pid"
+    wait "$pid"
     rm -f "$log"
+} 2>/dev/null # where the shell would say "Killed"
+
+# As kill_at with SIGTERM; prints the last message and returns the command's exit code.
+stop_at() {
+    local pattern=$1 log pid status
+    shift
+    log=$(mktemp)
+    "$@" >/dev/null 2>"$log" &
+    pid=$!
+    until grep -Eq "$pattern" "$log"; do
+        kill -0 "$pid" 2>/dev/null || break
+    done
+    kill -TERM "$pid"
+    wait "$pid"
+    status=$?
+    tail -n 1 "$log"
+    rm -f "$log"
+    return $status
 }
+
+# Kills a command with -9 after so many seconds.
+kill_after() {
+    local seconds=$1 pid
+    shift
+    "$@" >/dev/null 2>&1 &
+    pid=$!
+    sleep "$seconds"
+    kill -9 "$pid"
+    wait "$pid"
+} 2>/dev/null
 
 # Runs `bitgrad ... --out DIR` again and again, killing it as soon as a temporary file appears, until
 # one is left behind: the kill came in the midst of a write.
@@ -40,9 +69,25 @@ kill_in_write() {
         until compgen -G "$dir/checkpoint-last.h5.tmp.*" >/dev/null; do
             kill -0 "$pid" 2>/dev/null || break
         done
-        kill -9 "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
+        kill -9 "$pid"
+        wait "$pid"
         compgen -G "$dir/checkpoint-last.h5.tmp.*" >/dev/null && { echo "killed in a write"; return; }
     done
     echo "no kill hit a write"
+} 2>/dev/null
+
+# Bytes given as decimal numbers.
+bytes() {
+    local value
+    for value; do printf "\\x$(printf %02x "$value")"; done
+}
+
+# write_idx IMAGES LABELS COUNT CLASSES: 4x4 images whose bytes are all 16 times their label, labels
+# 0, 1, ... CLASSES-1, 0, ...; in the IDX format of MNIST.
+write_idx() {
+    local images=$1 labels=$2 count=$3 classes=$4 i v
+    { bytes 0 0 8 3 0 0 0 "$count" 0 0 0 4 0 0 0 4
+      for ((i = 0; i < count; i++)); do v=$((i % classes * 16)); bytes $v $v $v $v $v $v $v $v $v $v $v $v $v $v $v $v; done; } >"$images"
+    { bytes 0 0 8 1 0 0 0 "$count"
+      for ((i = 0; i < count; i++)); do bytes $((i % classes)); done; } >"$labels"
 }
