@@ -180,7 +180,7 @@ static enum bg_status wrap_value(struct bg_document *document, const struct path
                                  struct bg_yaml **value)
 {
     enum bg_status rc = BG_OK;
-    for (int i = path->count - 1; *value && i >= used; i--) {
+    for (int i = path->count - 1; i >= used; i--) {
         TRY(bg_arena_text(document->arena, &(*value)->key, path->part[i]));
         if (i == used)
             break;
@@ -209,6 +209,8 @@ enum bg_status bg_yaml_override(struct bg_document *document, const char *assign
     TRY(split(path, &text));
     TRY(follow(path, &node, &used));
     TRY(parse_value(document, path, text, &value));
+    if (!value)
+        FAIL(BG_E_INTERNAL, "override \"%.200s\": no value", assignment);
     TRY(wrap_value(document, path, used, &value));
     if (used == path->count) {
         value->key = node->key;

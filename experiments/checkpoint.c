@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/kernel.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "experiments/run.h"
@@ -82,6 +83,24 @@ out:
     return close_after(file, rc);
 }
 
+/* Infinity can hide from the loss behind batch norm; a checkpoint that holds it could not be read.
+ */
+static enum bg_status check_finite(const struct bg_run *run)
+{
+    const struct bg_graph *graph = run->net->graph;
+    for (int i = 0; i < bg_graph_param_count(graph); i++) {
+        const struct bg_param *param = bg_graph_param(graph, i);
+        int64_t count = bg_tensor_count(&param->value);
+        if (!bg_kernel_all_finite(bg_f32(&param->value), count) ||
+            (param->state.data && !bg_kernel_all_finite(bg_f32(&param->state), count)))
+            return bg_fail(BG_E_NUMERIC, "stage %s: %s is not finite; a lower lr may help",
+                           bg_stage_names[run->stage < run->recipe->stages ? bg_run_stage(run)
+                                                                           : BG_STAGE_REPORT],
+                           param->name);
+    }
+    return BG_OK;
+}
+
 static enum bg_status write_file(const struct bg_run *run, const char *name)
 {
     char path[BG_PATH_MAX], temporary[BG_PATH_MAX] = "";
@@ -115,6 +134,7 @@ out:
 enum bg_status bg_run_checkpoint(struct bg_run *run)
 {
     enum bg_status rc = BG_OK;
+    TRY(check_finite(run));
     TRY(write_record(run));
     TRY(write_file(run, BG_CHECKPOINT_LAST));
     bg_log(BG_LOG_DEBUG, "checkpoint: stage %d, step %lld", run->stage, (long long)run->state.step);
@@ -127,6 +147,7 @@ enum bg_status bg_run_keep(struct bg_run *run, const char *stage)
     char name[64 + BG_NAME_MAX];
     enum bg_status rc = BG_OK;
     (void)snprintf(name, sizeof name, "checkpoint-%.63s.h5", stage);
+    TRY(check_finite(run));
     TRY(write_file(run, name));
 out:
     return rc;

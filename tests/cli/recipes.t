@@ -114,3 +114,8 @@ exit: 64
 $ touch file; bitgrad run ${RECIPES}/tiny.yaml --out file/x
 err~ bitgrad: file.*
 exit: 74
+
+# Training that runs away stops and names what is not finite; nothing of it is saved.
+$ bitgrad run -q ${RECIPES}/tiny.yaml train.lr=1000 train.epochs=30 --out away
+err~ bitgrad: .*step [0-9]+.*: .* not finite.*
+exit: 65
