@@ -13,7 +13,9 @@ SOVERSION := 0
 DIRS := core autograd layers policies datasets
 PACKAGES := hdf5-serial yaml-0.1 jansson libcrypto zlib
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 # -std=c17 with the POSIX names; no FMA contraction anywhere: results must not depend on the instruction set.
 CSTD := -std=c17 -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -ffp-contract=off
 # Public functions have prototypes, everything else is static; no hidden doubles, no VLAs.

@@ -61,7 +61,7 @@ static enum bg_status read_test(const struct bg_yaml *section, uint64_t seed,
     enum bg_status rc = BG_OK;
 
     bg_text_init(&errors, 1 << 16);
-    for (; bg_data_options_table[count].key && count < 31; count++)
+    for (; count < 31 && bg_data_options_table[count].key; count++)
         common[count] = bg_data_options_table[count].key;
     common[count] = NULL;
     type = name && name->kind == BG_YAML_SCALAR ? find_type(name->text) : NULL;
@@ -183,7 +183,7 @@ static enum bg_status print_json(const struct bg_evaluation *evaluation)
     json_object_set_new(root, "accuracy", json_real(evaluation->accuracy));
     json_object_set_new(root, "loss", json_real(evaluation->loss));
     json_object_set_new(root, "per_class", classes);
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(root);
     if (!text)
         return bg_fail(BG_E_NOMEM, "no memory for the result");

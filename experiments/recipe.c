@@ -100,7 +100,7 @@ static bool has_policy(const struct bg_recipe *recipe, struct bg_text *errors)
 {
     const char *names[METHODS_MAX], *paths[2] = {"select", "policy"};
     int count = 0;
-    for (; bg_select_methods[count] && count < METHODS_MAX; count++)
+    for (; count < METHODS_MAX && bg_select_methods[count]; count++)
         names[count] = bg_select_methods[count]->name;
     return has_name(recipe->select.policy, names, count, recipe->top.select, paths, errors);
 }
@@ -110,7 +110,7 @@ static bool has_update(const struct bg_train_options *train, const char *section
 {
     const char *names[METHODS_MAX], *paths[2] = {section, "update"};
     int count = 0;
-    for (; bg_update_methods[count] && count < METHODS_MAX; count++)
+    for (; count < METHODS_MAX && bg_update_methods[count]; count++)
         names[count] = bg_update_methods[count]->name;
     return has_name(train->update, names, count, node, paths, errors);
 }

@@ -179,7 +179,7 @@ static enum bg_status print(const struct bg_record *record, size_t flags, struct
     char *text = NULL;
     enum bg_status rc = BG_OK;
     TRY(build(record, &root));
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_REAL_PRECISION(17) | flags);
+    text = json_dumps(root, JSON_SORT_KEYS | JSON_REAL_PRECISION(15) | flags);
     if (!text)
         FAIL(BG_E_NOMEM, "no memory for the result");
     bg_text_add(out, "%s\n", text);

@@ -94,7 +94,7 @@ Test(graph, refusals_name_the_node)
     cr_expect_str_eq(bg_error(), "linear fc: 0 output features: at least 1 is needed");
     cr_expect(bg_node_max_pool(graph, "pool", x, &window, &y) != BG_OK);
     cr_expect(bg_node_dropout(graph, "drop", x, 1.0, &y) == BG_E_RANGE);
-    cr_expect(bg_node_dropout(graph, "drop", x, NAN, &y) == BG_E_RANGE);
+    cr_expect(bg_node_dropout(graph, "drop", x, (double)NAN, &y) == BG_E_RANGE);
     cr_expect(bg_node_batch_norm(graph, "norm", x, 0.0, 0.1, &y) == BG_E_RANGE);
     cr_expect(bg_node_batch_norm(graph, "norm", x, 1e-5, 1.5, &y) == BG_E_RANGE);
     cr_expect(bg_node_mse(graph, "loss", x, &y) == BG_E_SHAPE);

@@ -152,7 +152,7 @@ Test(h5, conversions_are_lossless_or_refused)
 {
     struct bg_h5 *file = NULL;
     static const int64_t fits[3] = {-128, 0, 127}, wide[3] = {0, 1, 128};
-    static const double exact[2] = {0.5, INFINITY}, fine[2] = {0.5, 0.1}, far[1] = {1e300};
+    static const double exact[2] = {0.5, (double)INFINITY}, fine[2] = {0.5, 0.1}, far[1] = {1e300};
     static const uint64_t huge[1] = {UINT64_MAX};
     OK(bg_h5_create(&file, path_a));
     OK(bg_h5_write(file, "fits", BG_H5_S64, 1, (const int64_t[]){3}, fits, false));

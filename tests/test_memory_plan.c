@@ -36,9 +36,9 @@ Test(memory_plan, random_buffers_never_overlap_while_live)
         int64_t total = 0, sum = 0, peak = 0;
         for (int i = 0; i < count; i++) {
             int first = (int)bg_rng_below(&rng, draw++, 30);
-            buffers[i] = (struct bg_buffer){.bytes = (int64_t)bg_rng_below(&rng, draw++, 5000),
-                                            .first = first,
-                                            .last = first + (int)bg_rng_below(&rng, draw++, 10)};
+            int last = first + (int)bg_rng_below(&rng, draw++, 10);
+            int64_t bytes = bg_rng_below(&rng, draw++, 5000);
+            buffers[i] = (struct bg_buffer){.bytes = bytes, .first = first, .last = last};
             sum += rounded(buffers[i].bytes);
         }
         OK(bg_memory_plan(buffers, count, &total));

@@ -218,7 +218,7 @@ Test(npz, a_double_outside_f32_is_refused)
                  {3.4028235677973366e38, BG_E_RANGE},
                  {-1e300, BG_E_RANGE},
                  {1e-300, BG_OK},
-                 {-INFINITY, BG_OK}};
+                 {(double)-INFINITY, BG_OK}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int arrays = 0;
         memcpy(bytes + 10 + length, &cases[i].value, 8);
