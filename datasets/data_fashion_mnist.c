@@ -23,7 +23,7 @@ static const struct bg_option table[] = {
      .help = "folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]"},
     {.key = NULL}};
 
-/* "<folder>/<name>.gz", or without .gz when only that exists. */
+/* "<folder>/<name>" where it exists, else the same with .gz, which must. */
 static enum bg_status find_file(char out[BG_PATH_MAX], const char *folder, const char *name)
 {
     enum bg_status rc = BG_OK;

@@ -23,8 +23,8 @@ struct loader {
     struct bg_source source; /* self points back here */
     const struct bg_dataset *dataset;
     const int32_t *index; /* into dataset; NULL = all in file order */
-    int64_t flip, crop;
-    bool shuffle, augment;
+    int64_t crop;
+    bool shuffle, augment, flip;
     uint64_t seed;
     int64_t epoch;
     int32_t *order; /* positions in the part, in the order of this pass; NULL without shuffle */

@@ -19,21 +19,29 @@ static int compare_index(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* A class that only the validation part holds cannot be learned. */
+/* A class that only the validation part holds, or samples behind the limit, cannot be learned. */
 static enum bg_status check_classes(const struct bg_data *data, int64_t rest, const char *name)
 {
     enum bg_status rc = BG_OK;
     const struct bg_dataset *train = &data->train;
     int64_t *counts = NULL;
     TRY(bg_alloc(&counts, train->classes, sizeof *counts));
-    for (int64_t i = 0; i < rest; i++)
+    for (int64_t i = 0; i < data->train_count; i++)
         counts[train->labels[data->train_index[i]]]++;
-    for (int c = 0; c < train->classes; c++)
-        if (counts[c] == 0)
+    int missing = 0;
+    while (missing < train->classes && counts[missing] > 0)
+        missing++;
+    if (missing == train->classes)
+        goto out;
+    for (int64_t i = data->train_count; i < rest; i++)
+        if (train->labels[data->train_index[i]] == missing)
             FAIL(BG_E_DATA,
-                 "data set %s: class %d has no training samples left after %" PRId64
-                 " are set aside for validation",
-                 name, c, data->validation_count);
+                 "data set %s: class %d has no samples among the first %" PRId64 " (data.limit)",
+                 name, missing, data->train_count);
+    FAIL(BG_E_DATA,
+         "data set %s: class %d has no training samples left after %" PRId64
+         " are set aside for validation",
+         name, missing, data->validation_count);
 out:
     bg_free(counts);
     return rc;
@@ -140,8 +148,7 @@ enum bg_status bg_data_scale(struct bg_data *data, const char *name)
         normalise(&data->test, mean, std);
         return BG_OK;
     }
-    float zero = bg_rne((float)(255 * mean));
     data->spec.scale = (float)(1 / (255 * std));
-    data->spec.zero_point = (int32_t)(zero < 0 ? 0 : zero > 255 ? 255 : zero);
+    data->spec.zero_point = (int32_t)bg_rne((float)(255 * mean)); /* 0 <= mean <= 1 is checked */
     return BG_OK;
 }

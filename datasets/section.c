@@ -187,6 +187,13 @@ static enum bg_status check_options(const struct bg_data *data, const struct bg_
         bg_options_error(errors, at_key(node, "validation"), "data.validation",
                          "%" PRId64 " samples set aside, the training part has %" PRId64,
                          o->validation, train->count);
+    if (o->mean != 0 && !(o->std > 0))
+        bg_options_error(errors, at_key(node, "mean"), "data.mean",
+                         "%g is not used while std is 0 and both are measured: set std too",
+                         o->mean);
+    else if (train->dtype == BG_U8 && (o->mean < 0 || o->mean > 1))
+        bg_options_error(errors, at_key(node, "mean"), "data.mean",
+                         "%g cannot be the mean of bytes: limits are 0 and 1", o->mean);
     if (o->crop >= size)
         bg_options_error(errors, at_key(node, "crop"), "data.crop",
                          "%" PRId64 " pixels, images of %" PRId64 "x%" PRId64

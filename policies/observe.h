@@ -1,5 +1,5 @@
-/* Shared pieces of the range methods: finite extremes, exact order statistics, running averages,
- * and squared error of a grid over a clip. Nothing here allocates; results do not depend on the
+/* Shared pieces of the range methods: finite extremes, exact order statistics and running averages.
+ * Nothing here allocates; results do not depend on the
  * thread count. */
 #ifndef BG_POLICIES_OBSERVE_H
 #define BG_POLICIES_OBSERVE_H

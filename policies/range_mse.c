@@ -115,11 +115,12 @@ static enum bg_status observe(const void *options, struct bg_quantizer *quantize
     int64_t count[BINS];
     TRY(bg_observe_extremes(quantizer, channel, x, n, &lo, &hi));
     struct sample sample = {.x = x, .n = n};
-    if (n > DIRECT) {
+    bool zero = lo == hi; /* no width: no bins, nothing to shrink */
+    if (!zero && n > DIRECT) {
         fill_histogram(x, n, lo, hi, middle, count);
         sample = (struct sample){.x = middle, .n = BINS, .count = count};
     }
-    if (hi > lo)
+    if (!zero)
         TRY(shrink(quantizer, o->candidates, &sample, &lo, &hi));
     bg_observe_blend(quantizer, channel, lo, hi, o->momentum);
 out:

@@ -29,10 +29,14 @@ static const struct bg_option table[] = {
      .help = "share of the old range that stays: new = m * old + (1 - m) * batch"},
     {.key = NULL}};
 
-/* Nearest rank, 0-based: ceil(percent / 100 * n) - 1, inside the array. */
+/* Nearest rank, 0-based: ceil(percent / 100 * n) - 1, inside the array. A percentage such as 99.9
+ * and the two operations are each off by at most 2^-53 of the value: what that puts above a whole
+ * number must not raise the rank. */
+#define RANK_SLACK 0x1p-51
+
 static int64_t rank_of(double percent, int64_t n)
 {
-    int64_t k = (int64_t)ceil(percent / 100 * (double)n) - 1;
+    int64_t k = (int64_t)ceil(percent / 100 * (double)n * (1 - RANK_SLACK)) - 1;
     return k < 0 ? 0 : k >= n ? n - 1 : k;
 }
 

@@ -2,11 +2,12 @@
  * were over K data sets at fixed weights; a small gradient means that the loss reacts little to a
  * small change, so such layers take fewer bits first.
  *
- * From the source: forward and backward passes over several data sets at the first precision, and
- * up to three gradients per layer (of its input, its weights, its output). Ours, because the source
- * is silent or was not seen: the statistic and its power, averaging the data sets' values and not
- * squaring their average (signs would cancel), the direction of the order, combining quantities by
- * mean rank (their units differ), channel scores, and scaling by the grid step. */
+ * Known of the source at second hand: forward and backward passes over several data sets at the
+ * first precision, and up to three gradients per layer (of its input, its weights, its output). Its
+ * text was not seen, so all else is ours: fixed weights, the statistic and its power, averaging the
+ * data sets' values and not squaring their average (signs would cancel), the direction of the
+ * order, combining quantities by mean rank (their units differ), channel scores, and scaling by the
+ * grid step. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,6 +174,9 @@ static enum bg_status score_quantity(const struct gradient_options *options,
         if (options->scale_by_step)
             score[layer] =
                 score[layer] * input->weight_step[layer] * input->weight_step[layer] / 12;
+        if (!isfinite(score[layer])) /* sums and channels of a damaged file */
+            FAIL(BG_E_NUMERIC, "gradient-profile: score of layer %s by %s gradients is %g",
+                 input->profile->names[layer], bg_quantity_names[quantity], score[layer]);
     }
 out:
     return rc;

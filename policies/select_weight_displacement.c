@@ -39,7 +39,7 @@ static const struct bg_option table[] = {
      .offset = FIELD(statistic),
      .fallback = "mean-square",
      .choices = statistics,
-     .help = "mean square over all cycles, or of the last cycle's difference alone"},
+     .help = "mean square over the cycles used, or of the last of them alone (cycles: 0 for all)"},
     {.key = "cycles",
      .type = BG_OPT_INT,
      .offset = FIELD(cycles),
@@ -117,13 +117,15 @@ static enum bg_status score_layers(const struct displacement_options *options,
     return BG_OK;
 }
 
+/* Takes the ranked layer with the smallest score out of the order; of equals the first one. */
 static void drop_smallest(struct bg_ranking *ranking)
 {
-    if (ranking->count == 0)
-        return;
-    ranking->count--;
-    for (int i = 0; i < ranking->count && !ranking->descending; i++)
+    int at = 0; /* a stable order: equals stand by index */
+    for (int i = 1; i < ranking->count; i++)
+        at = ranking->score[ranking->order[i]] < ranking->score[ranking->order[at]] ? i : at;
+    for (int i = at; i < ranking->count - 1; i++)
         ranking->order[i] = ranking->order[i + 1];
+    ranking->count -= ranking->count > 0;
 }
 
 static enum bg_status rank(const void *options, const struct bg_select_input *input,

@@ -101,13 +101,19 @@ out:
     return rc;
 }
 
+enum bg_status bg_trainer_check_source(const struct bg_source *source)
+{
+    if (source->count < 1 || source->batch < 1)
+        return bg_fail(BG_E_USAGE, "a source of %lld samples in batches of %lld cannot be read",
+                       (long long)source->count, (long long)source->batch);
+    return BG_OK;
+}
+
 enum bg_status bg_stream_next(struct bg_stream *stream, struct bg_batch *out)
 {
     enum bg_status rc = BG_OK;
     struct bg_source *source = stream->source;
-    if (source->count < 1 || source->batch < 1)
-        FAIL(BG_E_USAGE, "a source of %lld samples in batches of %lld cannot be read",
-             (long long)source->count, (long long)source->batch);
+    TRY(bg_trainer_check_source(source));
     int64_t batches = bg_source_batches(source);
     if (!stream->started || stream->position % batches == 0)
         TRY(source->start(source, stream->position / batches, stream->position % batches));
@@ -228,17 +234,17 @@ enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source 
     enum bg_status rc = BG_OK;
     struct bg_stream stream = {.source = source};
     struct bg_run_moment moment = {.seed = trainer->config.seed};
-    int64_t batches = bg_source_batches(source);
     int64_t classes = bg_node_shape(bg_graph_logits(trainer->graph))->dims[2];
     double loss = 0;
     *out = (struct bg_evaluation){.classes = source->spec.classes};
+    TRY(bg_trainer_check_source(source));
     if (out->classes < 1 ||
         out->classes > (int)(sizeof out->class_count / sizeof *out->class_count))
         FAIL(BG_E_RANGE, "evaluation: %d classes, limit is 1024", out->classes);
     if (classes != out->classes)
         FAIL(BG_E_MISMATCH, "evaluation: the data has %d classes, the network %lld", out->classes,
              (long long)classes);
-    for (int64_t i = 0; i < batches; i++) {
+    for (int64_t i = 0; i < bg_source_batches(source); i++) {
         struct bg_batch batch = {0};
         struct bg_program *program = NULL;
         TRY(bg_stream_next(&stream, &batch));

@@ -104,7 +104,7 @@ struct displacement {
     struct bg_snapshot *snapshot;
     struct bg_anchor initial, previous;
     struct bg_profile *profile;
-    int64_t steps; /* per cycle */
+    int64_t cycles, steps; /* steps per cycle */
     bool reset;
 };
 
@@ -139,7 +139,7 @@ static enum bg_status run_cycle(struct displacement *d, int64_t cycle)
         struct bg_train_step_row row = {0};
         int64_t step = cycle * d->steps + i;
         if (bg_stop_requested())
-            TRY(stopped("displacement profile, cycle", cycle, cycle + 1));
+            TRY(stopped("displacement profile", cycle, d->cycles));
         TRY(bg_trainer_run_step(&d->run, step, d->reset ? i : step, NULL, &row));
     }
     TRY(record_cycle(d, (cycle + 1) * d->steps));
@@ -154,7 +154,7 @@ enum bg_status bg_trainer_profile_displacement(struct bg_trainer *trainer,
                                                struct bg_profile *profile)
 {
     enum bg_status rc = BG_OK;
-    struct displacement d = {.profile = profile, .reset = reset};
+    struct displacement d = {.profile = profile, .cycles = cycles, .reset = reset};
     TRY(bg_trainer_check_profile(trainer, profile));
     TRY(bg_trainer_run_begin(&d.run, trainer, options, source));
     d.steps = steps > 0 ? steps : d.run.steps_per_epoch;

@@ -40,6 +40,8 @@ struct bg_stream {
     bool started;
 };
 BG_MUST enum bg_status bg_stream_next(struct bg_stream *stream, struct bg_batch *out);
+/* BG_E_USAGE when a source has no samples or no batch size, by which others divide. */
+BG_MUST enum bg_status bg_trainer_check_source(const struct bg_source *source);
 
 /* The program for a mode and batch size, made when there is none. */
 BG_MUST enum bg_status bg_trainer_program(struct bg_trainer *trainer, enum bg_mode mode,

@@ -25,13 +25,13 @@ enum bg_status bg_trainer_run_begin(struct bg_trainer_run *run, struct bg_traine
     struct bg_text errors;
     *run = (struct bg_trainer_run){
         .trainer = trainer, .options = options, .stream = {.source = source}};
-    if (source->count < 1 || source->batch < 1)
-        return bg_fail(BG_E_USAGE, "train: a source of %lld samples in batches of %lld",
-                       (long long)source->count, (long long)source->batch);
+    enum bg_status rc = bg_trainer_check_source(source);
+    if (rc != BG_OK)
+        return rc;
     run->steps_per_epoch = bg_source_batches(source);
     bg_text_init(&errors, 65536);
-    enum bg_status rc = bg_update_choose(options->update, options->update_options, "options",
-                                         &run->update, &run->update_options, &errors);
+    rc = bg_update_choose(options->update, options->update_options, "options", &run->update,
+                          &run->update_options, &errors);
     if (rc == BG_E_DATA) { /* the lines without the last one's end */
         int length = errors.length > 0 ? (int)errors.length - 1 : 0;
         rc = bg_fail(rc, "train: %.*s", length, bg_text_string(&errors));
@@ -139,6 +139,9 @@ static enum bg_status begin(struct stage *stage)
     if (state->step < 0 || state->step > stage->total)
         FAIL(BG_E_MISMATCH, "train: the state is at step %lld of %lld", (long long)state->step,
              (long long)stage->total);
+    if (state->epoch_samples < 0 || state->epoch_samples > stage->run.stream.source->count)
+        FAIL(BG_E_MISMATCH, "train: the state has seen %lld of this epoch's %lld samples",
+             (long long)state->epoch_samples, (long long)stage->run.stream.source->count);
     if (stage->profile)
         TRY(bg_trainer_check_profile(trainer, stage->profile));
     if (state->step == 0) {

@@ -101,6 +101,8 @@ Test(data_section, refuses_a_class_without_samples)
                          "class 3 has no samples (5 classes)");
     expect_section_error("data: {name: synthetic, train: 5, classes: 5, validation: 1}\n", NULL,
                          "has no training samples left after 1 are set aside for validation");
+    expect_section_error("data: {name: synthetic, train: 50, classes: 5, limit: 3}\n", NULL,
+                         "class 3 has no samples among the first 3 (data.limit)");
 }
 
 Test(data_section, missing_files_name_path_and_package)
@@ -213,12 +215,26 @@ Test(data_section, measures_mean_and_std_of_the_training_part)
     cr_assert_eq(data->spec.zero_point, 64); /* 63.75 */
     cr_assert(data->spec.scale == (float)(1 / 127.5));
     bg_data_close(data);
-    OK(open_text(&data, "data: {name: synthetic, mean: 3, std: 0.5}\n", &errors));
+    OK(open_text(&data, "data: {name: synthetic, mean: 1, std: 0.5}\n", &errors));
     cr_assert_eq(data->spec.zero_point, 255);
     bg_data_close(data);
-    OK(open_text(&data, "data: {name: synthetic, mean: -3, std: 0.5}\n", &errors));
+    OK(open_text(&data, "data: {name: synthetic, mean: 0, std: 0.5}\n", &errors));
     cr_assert_eq(data->spec.zero_point, 0);
     bg_data_close(data);
+    /* No code stands for such a real zero: the network would see another mean than was asked for.
+     */
+    expect_section_error("data: {name: synthetic, mean: 3, std: 0.5}\n",
+                         "recipe.yaml:1:26: data.mean: 3 cannot be the mean of bytes: limits are 0 "
+                         "and 1\n",
+                         NULL);
+    expect_section_error("data: {name: synthetic, mean: -3, std: 0.5}\n",
+                         "recipe.yaml:1:26: data.mean: -3 cannot be the mean of bytes: limits are "
+                         "0 and 1\n",
+                         NULL);
+    expect_section_error("data: {name: synthetic, mean: 0.5}\n",
+                         "recipe.yaml:1:26: data.mean: 0.5 is not used while std is 0 and both are "
+                         "measured: set std too\n",
+                         NULL);
     expect_section_error("data: {name: synthetic, std: 1e-13}\n", NULL, "limit is 1e-12");
     bg_text_free(&errors);
 }

@@ -193,7 +193,8 @@ Test(range_registry, more_bits_never_cost_accuracy)
 
 Test(range_registry, zeros_empty_batches_and_bad_values)
 {
-    const float zeros[3] = {0}, bad[2][2] = {{1, (float)NAN}, {-(float)INFINITY, 0}};
+    static const float zeros[20000] = {0}; /* mse takes a histogram of so many */
+    const float bad[2][2] = {{1, (float)NAN}, {-(float)INFINITY, 0}};
     for (int i = 0; bg_range_methods[i]; i++) {
         struct chosen c = choose(bg_range_methods[i]->name);
         for (int sign = 0; sign < SIGNS; sign++) {
@@ -203,6 +204,9 @@ Test(range_registry, zeros_empty_batches_and_bad_values)
             cr_assert(f.lo == 0 && f.hi == 0, "%s", c.method->name);
             fit(&f);
             cr_assert(f.scale == 1, "%s", c.method->name);
+            make(&f, (enum sign)sign, 4);
+            observe(&f, c.method, c.options, zeros, 20000);
+            cr_assert(f.lo == 0 && f.hi == 0, "%s", c.method->name);
             make(&f, (enum sign)sign, 4);
             observe(&f, c.method, c.options, zeros, 0);
             cr_assert(f.lo == 0 && f.hi == 0, "%s", c.method->name);
@@ -328,6 +332,11 @@ Test(percentile, clips_the_share_asked_for_from_the_right_ends)
     make(&f, AFFINE, 8);
     observe(&f, c.method, c.options, mixed, 1000);
     cr_assert(f.lo == -499 && f.hi == 500, "all values");
+    put_back(&c);
+    c = choose("percentile"); /* 99.9 % of 1000 values are 999, though 99.9 is no number of f64 */
+    make(&f, UNSIGNED, 8);
+    observe(&f, c.method, c.options, ramp, 1000);
+    cr_assert(f.hi == 999, "%g", (double)f.hi);
     put_back(&c);
 }
 

@@ -241,6 +241,13 @@ Test(gradient_profile, channel_scores_are_aggregated_per_channel_then_joined)
            (const double[]){6, 4});
     expect_failure("gradient-profile", "{granularity: channel, power: 1}", &input, BG_E_DATA,
                    "power must be 2");
+    /* A damaged file: a layer without a score would silently drop out of the ranking. */
+    bg_profile_channels_at(&profile, 1, BG_QUANTITY_WEIGHT_GRAD, 1)[0] = (double)NAN;
+    expect_failure("gradient-profile", "granularity: channel", &input, BG_E_NUMERIC, "layer l2");
+    bg_profile_at(&profile, 0, BG_QUANTITY_WEIGHT_GRAD, 0)->sum_square = (double)NAN;
+    expect_failure("gradient-profile", "", &input, BG_E_NUMERIC, "layer l1");
+    expect_failure("gradient-profile", "quantities: [weight, input]", &input, BG_E_NUMERIC,
+                   "layer l1");
     bg_profile_free(&profile);
     chain_profile(&profile, (const int[]){0}, 1, 1);
     input = input_of(3, &profile);
@@ -366,6 +373,12 @@ Test(weight_displacement, frozen_layer_scores_0_is_first_and_is_left_out_on_requ
     expect("weight-displacement", "skip_smallest: true", &input, (const int[]){3, 1, 0, -1}, row);
     expect("weight-displacement", "{skip_smallest: true, order: descending}", &input,
            (const int[]){0, 1, 3, -1}, row);
+    /* Equal statistics: the first of the two is left out, whichever way the order goes. */
+    *bg_profile_displacement_at(&profile, 0, BG_REFERENCE_INITIAL, 3) = 0;
+    expect("weight-displacement", "skip_smallest: true", &input, (const int[]){3, 1, 0, -1}, NULL);
+    expect("weight-displacement", "{skip_smallest: true, order: descending}", &input,
+           (const int[]){0, 1, 3, -1}, NULL);
+    *bg_profile_displacement_at(&profile, 0, BG_REFERENCE_INITIAL, 3) = row[3];
     /* W_0 = 0: standing still is 0, moving is infinitely far. */
     expect("weight-displacement", "relative: true", &input, (const int[]){2, 0, 1, 3, -1},
            (const double[]){(double)INFINITY, (double)INFINITY, 0, (double)INFINITY});

@@ -527,6 +527,9 @@ Test(trainer, failures_pass_up_with_their_sentence)
     cr_assert(strstr(bg_error(), "did you mean 'momentum'?"), "%s", bg_error());
     state.step = 99;
     cr_assert(train(&f, "{epochs: 3}", &state, NULL) == BG_E_MISMATCH);
+    state = (struct bg_train_state){.step = 5, .epoch_samples = INT64_MAX - 1};
+    cr_assert(train(&f, "{epochs: 3}", &state, NULL) == BG_E_MISMATCH, "a hostile checkpoint");
+    cr_assert(state.step == 5 && strstr(bg_error(), "30 samples"), "%s", bg_error());
     struct bg_profile foreign = {0};
     const char *const names[] = {"a", "b"};
     const int64_t ones[] = {1, 1};
@@ -540,6 +543,12 @@ Test(trainer, failures_pass_up_with_their_sentence)
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_MISMATCH);
     f.validation.source.spec.classes = 2000;
     cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_RANGE);
+    f.validation.source.spec.classes = 3;
+    f.validation.source.batch = 0;
+    cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_USAGE);
+    f.validation.source.batch = 8;
+    f.validation.source.count = 0;
+    cr_assert(bg_trainer_evaluate(f.trainer, &f.validation.source, &e) == BG_E_USAGE);
     bg_profile_free(&foreign);
     take_down(&f);
 }
@@ -1027,6 +1036,7 @@ Test(displacement_run, restores_after_a_failure_too)
     bg_stop_request();
     cr_assert(bg_trainer_profile_displacement(f.trainer, &options, &f.train.source, 2, 1, true,
                                               &profile) == BG_E_INTERRUPTED);
+    cr_assert_str_eq(bg_error(), "displacement profile stopped on request after 0 of 2");
     bg_stop_clear();
     assert_values(&f.net, before, count);
     bg_free(before);
