@@ -53,8 +53,8 @@ struct bg_data_options {
     int64_t limit, test_limit; /* use only the first n training (after the split) or test samples;
                                   0 = all */
     int64_t split_seed;
-    double mean, std; /* of pixel values scaled to 0..1, one for all channels; std = 0: measured on
-                         the training part */
+    double mean, std; /* of pixel values, bytes scaled to 0..1, one for all channels; std = 0: both
+                         are measured on the training part, and a mean is refused */
     bool flip;        /* random horizontal flip */
     int64_t
         crop; /* pad by this many pixels (code z, i.e. the mean) and crop back at a random offset */
@@ -83,15 +83,14 @@ BG_MUST enum bg_status bg_data_print_section(const struct bg_yaml *section, int 
 
 enum bg_part { BG_PART_TRAIN, BG_PART_VALIDATION, BG_PART_TEST };
 
-/* A loader over one part is a bg_source. Training order: a new permutation per epoch, augmentation
- * keyed by (seed, epoch, sample index); validation and test in file order without augmentation. A
- * prefetch thread fills the next batch (no OpenMP, no oneDNN in it) when data->options.prefetch;
- * results are the same without. */
+/* A loader over one part is a bg_source. With `shuffle` (training part only): a new permutation per
+ * epoch, augmentation keyed by (seed, epoch, sample index). Without: file order, no augmentation,
+ * for validation, test, calibration and profiling. A prefetch thread fills the next batch (no
+ * OpenMP, no oneDNN in it) when data->options.prefetch; results are the same without. `data` must
+ * outlive the loader. BG_E_USAGE for an empty part or a shuffled one that is not training's. */
 BG_MUST enum bg_status bg_loader_create(struct bg_source **out, const struct bg_data *data,
                                         enum bg_part part, int64_t batch, bool shuffle,
                                         uint64_t seed);
-/* The training part in file order without augmentation, for calibration and profiling: pass shuffle
- * = false. */
 void bg_loader_destroy(struct bg_source *source); /* takes NULL */
 
 #endif

@@ -72,14 +72,18 @@ struct bg_net_cost {
         mean_weight_bits; /* mean over weights of conv and linear */
     int64_t params, macs;
 };
+/* BG_E_MISMATCH when the plan lacks a layer. Free with bg_net_cost_free; on failure *out is zeroed.
+ */
 BG_MUST enum bg_status bg_net_cost(const struct bg_net *net, const struct bg_plan *plan,
                                    struct bg_net_cost *out);
 void bg_net_cost_free(struct bg_net_cost *cost);
 
-/* The table users see: layer, type, output shape, parameters, MACs, bits (w/a). */
+/* The table users see: layer, type, output shape, parameters, MACs, bits (w/a). Where bg_net_cost
+ * fails, its sentence stands instead. */
 void bg_net_print_table(const struct bg_net *net, const struct bg_plan *plan, struct bg_text *out);
 
-/* A plan for this net: every layer at (weight_bits, activation_bits), 0 = f32; per channel. */
+/* A plan for this net: every layer at (weight_bits, activation_bits), 0 = f32; weights per channel.
+ * Free with bg_plan_free. BG_E_RANGE outside 0..BG_BITS_MAX. */
 BG_MUST enum bg_status bg_net_plan(const struct bg_net *net, int weight_bits, int activation_bits,
                                    struct bg_plan *out);
 

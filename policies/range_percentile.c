@@ -30,9 +30,9 @@ static const struct bg_option table[] = {
     {.key = NULL}};
 
 /* Nearest rank, 0-based: ceil(percent / 100 * n) - 1, inside the array. A percentage such as 99.9
- * and the two operations are each off by at most 2^-53 of the value: what that puts above a whole
- * number must not raise the rank. */
-#define RANK_SLACK 0x1p-51
+ * is no number of f64: it and the operations (five at most) are each off by up to 2^-53 of the
+ * value. What that puts above a whole number must not raise the rank. */
+#define RANK_SLACK 0x1p-50
 
 static int64_t rank_of(double percent, int64_t n)
 {

@@ -34,8 +34,9 @@ struct bg_ranking {
     char note[256];  /* what was measured, for reports: "mean square of weight gradients over 32
                         batches" */
 };
+/* An empty order and scores that are all NaN. On failure *out is zeroed. */
 BG_MUST enum bg_status bg_ranking_make(struct bg_ranking *out, int layers);
-void bg_ranking_free(struct bg_ranking *ranking);
+void bg_ranking_free(struct bg_ranking *ranking); /* takes a zeroed one */
 /* Sorts the layers that are not pinned and whose score is not NaN by it, ties by index; fills
  * order, count and descending. `pinned` may be NULL. Cannot fail. */
 void bg_ranking_sort(struct bg_ranking *ranking, const bool *pinned, bool descending);
@@ -51,7 +52,9 @@ struct bg_select_method {
     const char *name, *help, *source;
     const struct bg_option *options;
     size_t options_size;
-    /* BG_E_DATA when the profile lacks what the policy needs, naming the stage to run. */
+    /* Fills score, order and note of a ranking made for input->layers. BG_E_DATA when the profile
+     * lacks what the policy needs, naming the stage to run; BG_E_NUMERIC, naming the layer, when a
+     * score would not be finite (relative displacement from zero weights excepted). */
     enum bg_status (*rank)(const void *options, const struct bg_select_input *input,
                            struct bg_ranking *out);
 };
@@ -97,7 +100,8 @@ extern const struct bg_option bg_select_options_table[];
 BG_MUST enum bg_status bg_select_pinned(const struct bg_select_options *options,
                                         const char *const *names, int layers, bool *pinned);
 /* How many of the ranked layers by options->search. binary and linear ask `test` and count the
- * calls; count and threshold are answered from the ranking without a test (may be NULL then). */
+ * calls; count and threshold are answered from the ranking without a test (may be NULL then). A
+ * count above the ranked layers is BG_E_DATA; a failure of the test passes up. */
 BG_MUST enum bg_status bg_select_prefix(const struct bg_select_options *options,
                                         const struct bg_ranking *ranking,
                                         const struct bg_prefix_test *test, int *k,

@@ -40,7 +40,7 @@ extern const struct bg_option bg_train_options_table[];
 double bg_train_lr(const struct bg_train_options *options, int64_t step, int64_t steps_per_epoch);
 
 struct bg_trainer_config {
-    struct bg_net *net;
+    struct bg_net *net; /* the caller's; must outlive the trainer */
     enum bg_compute compute;
     uint64_t seed;
     /* Usual batch sizes of training and evaluation. Programs are made for the sizes that sources
@@ -51,7 +51,7 @@ struct bg_trainer_config {
 
 BG_MUST enum bg_status bg_trainer_create(struct bg_trainer **out,
                                          const struct bg_trainer_config *config);
-void bg_trainer_destroy(struct bg_trainer *trainer);
+void bg_trainer_destroy(struct bg_trainer *trainer); /* takes NULL */
 /* Programs are made lazily and dropped when the plan changes. NULL plan = f32. Calls
  * bg_graph_quantize; on failure the network is as before. */
 BG_MUST enum bg_status bg_trainer_apply(struct bg_trainer *trainer, const struct bg_plan *plan,
@@ -68,7 +68,7 @@ struct bg_train_state {
 
 /* What the trainer holds between steps beside the net: `state`, the weights W_0 of the stage's
  * start and those of the last cycle (for displacement). Under "trainer/". Load needs a trainer of
- * the same net. */
+ * the same net; on failure trainer and state are as before. */
 struct bg_h5;
 BG_MUST enum bg_status bg_trainer_save(const struct bg_trainer *trainer,
                                        const struct bg_train_state *state, struct bg_h5 *file);
@@ -120,6 +120,9 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
                                         struct bg_train_state *state,
                                         const struct bg_train_hooks *hooks);
 
+/* One pass over the source: accuracy overall and per class (ties between logits to the lowest
+ * class), mean loss. Moves neither ranges nor statistics. BG_E_RANGE above 1024 classes,
+ * BG_E_MISMATCH when data and network differ in theirs, BG_E_USAGE for an empty source. */
 BG_MUST enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source *source,
                                            struct bg_evaluation *out);
 /* Ranges of activations anew from the first `batches` batches with quantizers bypassed (weights are

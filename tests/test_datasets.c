@@ -224,15 +224,15 @@ Test(data_section, measures_mean_and_std_of_the_training_part)
     /* No code stands for such a real zero: the network would see another mean than was asked for.
      */
     expect_section_error("data: {name: synthetic, mean: 3, std: 0.5}\n",
-                         "recipe.yaml:1:26: data.mean: 3 cannot be the mean of bytes: limits are 0 "
+                         "recipe.yaml:1:25: data.mean: 3 cannot be the mean of bytes: limits are 0 "
                          "and 1\n",
                          NULL);
     expect_section_error("data: {name: synthetic, mean: -3, std: 0.5}\n",
-                         "recipe.yaml:1:26: data.mean: -3 cannot be the mean of bytes: limits are "
+                         "recipe.yaml:1:25: data.mean: -3 cannot be the mean of bytes: limits are "
                          "0 and 1\n",
                          NULL);
     expect_section_error("data: {name: synthetic, mean: 0.5}\n",
-                         "recipe.yaml:1:26: data.mean: 0.5 is not used while std is 0 and both are "
+                         "recipe.yaml:1:25: data.mean: 0.5 is not used while std is 0 and both are "
                          "measured: set std too\n",
                          NULL);
     expect_section_error("data: {name: synthetic, std: 1e-13}\n", NULL, "limit is 1e-12");
