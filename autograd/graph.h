@@ -107,7 +107,7 @@ struct bg_quantize_options {
 
 /* Puts the plan on the graph: makes, keeps or drops quantizers. A quantizer whose spec did not
  * change keeps its range. While programs of the graph exist it is refused (BG_E_USAGE). Rules
- * (NUMERICS; "codes"):
+ * (core/NUMERICS.md, "Where grids stand"):
  *  - a weight with an integer spec gets a quantizer, per channel unless /tensor;
  *  - the tensor a layer reads gets one grid, at the node that makes it: the demand walks back
  * through flatten, dropout and max pool (which keep codes) to the relu, add, norm, pool, layer or

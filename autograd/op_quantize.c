@@ -1,11 +1,11 @@
 /* Quantize: puts an activation on its grid (fake quantise: values stay f32). Not built by hand:
  * programs insert it behind every node that has a quantizer (program_build.c).
  *
- * Ranges are delayed (NUMERICS, "Ranges over time"): the batch is quantized with the range of the
- * batches before it and folded into the range afterwards; only a quantizer without any range takes
- * this batch's first. Surrogate: straight-through with clip mask, dx = dy inside the grid's clip
- * limits, else 0; a learned step has LSQ's gradient (Esser et al., ICLR 2020, eq. 3). The grid is
- * not moved between forward and backward, so both use the same one. */
+ * Ranges are delayed (core/NUMERICS.md, "Ranges over time"): the batch is quantized with the range
+ * of the batches before it and folded into the range afterwards; only a quantizer without any range
+ * takes this batch's first. Surrogate: straight-through with clip mask, dx = dy inside the grid's
+ * clip limits, else 0; a learned step has LSQ's gradient (Esser et al., ICLR 2020, eq. 3). The grid
+ * is not moved between forward and backward, so both use the same one. */
 #include "autograd/op.h"
 
 #include <math.h>

@@ -40,7 +40,8 @@ static enum bg_status ask(const struct bg_graph *graph, struct bg_demand *demand
                    at->name);
 }
 
-/* Nothing is quantized between a layer or norm and an add (NUMERICS, "Residual add"). */
+/* Nothing is quantized between a layer or norm and an add (core/NUMERICS.md, "Where grids stand").
+ */
 static bool comes_straight_from_layer(const struct bg_node *maker)
 {
     return (maker->op->flags & BG_OP_LAYER) != 0 || maker->op == &bg_op_batch_norm;

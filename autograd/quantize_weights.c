@@ -1,7 +1,7 @@
 /* Weights on their grid. The range of a weight is a function of the present weights alone: before
  * the first forward after a change it is found anew (range methods see observed = 0), the grid is
  * fitted symmetrically and the projection is stored in param->forward for all programs of the
- * graph. 1-bit weights: scale = mean|w| per channel (NUMERICS, "Codes and grids").
+ * graph. 1-bit weights: scale = mean|w| per channel (core/NUMERICS.md, "Codes and grids").
  *
  * Surrogate: straight-through with clip mask, dw = dforward inside the grid's clip limits, else 0;
  * 1-bit weights pass all of it (no mask: a weight outside the limits could never change its sign

@@ -1,5 +1,5 @@
 /* Affine grids: code limits, scale from a range, and the plain encode and decode that every faster
- * path must equal (NUMERICS, "Codes and grids").
+ * path must equal (core/NUMERICS.md, "Codes and grids").
  *
  * Domain: any f32. A NaN gets the code of real zero (the zero point; -1 on a binary grid); infinity
  * is clipped. A fitted scale lies in [2^-126, 2^111], so that every code times scale is finite. */

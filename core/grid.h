@@ -1,10 +1,10 @@
 /* A grid: the set of real numbers a quantized tensor may hold, and the integer codes that name
  * them.
  *
- * real = (code - zero_point) * scale[channel], code in [qmin, qmax] (NUMERICS, "Codes and grids").
- * Each kind of grid is one table of functions; affine is the first. Fixed point and power of two
- * are affine with restricted scales; codebook and minifloat kinds read `levels` and give codes by
- * search. Quantizing is q = clamp(rne(r/s) + z, qmin, qmax), in f32, in this order. */
+ * real = (code - zero_point) * scale[channel], code in [qmin, qmax] (core/NUMERICS.md, "Codes and
+ * grids"). Each kind of grid is one table of functions; affine is the first. Fixed point and power
+ * of two are affine with restricted scales; codebook and minifloat kinds read `levels` and give
+ * codes by search. Quantizing is q = clamp(rne(r/s) + z, qmin, qmax), in f32, in this order. */
 #ifndef BG_CORE_GRID_H
 #define BG_CORE_GRID_H
 

@@ -1,8 +1,8 @@
 /* Projection onto an affine grid and its gradients, compiled once per instruction set.
  *
  * y = clamp(rne(x / s), low, high) * s with low = qmin - z and high = qmax - z is decode(encode(x))
- * (NUMERICS, "Codes and grids") with the zero point cancelled. The clamp comes first here: its
- * limits are integers, so clamping and rounding commute. Then |v| <= 2^17, where adding and
+ * (core/NUMERICS.md, "Codes and grids") with the zero point cancelled. The clamp comes first here:
+ * its limits are integers, so clamping and rounding commute. Then |v| <= 2^17, where adding and
  * subtracting 1.5 * 2^23 rounds to nearest, ties to even, exactly as nearbyintf does: sums in
  * [2^23, 2^24) have spacing 1 and the constant is even. It also turns -0 into 0, as a code does.
  * NaN becomes 0 (core/grid.h). */

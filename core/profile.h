@@ -2,7 +2,7 @@
  *
  * Rows are appended per recorded step (a batch at fixed weights, or a training step). Input and
  * output gradients are multiplied by the batch size before they are measured, so that values do not
- * depend on it (methods P1 (c) 4). Displacement rows are appended per cycle. */
+ * depend on it (core/NUMERICS.md, "Profile"). Displacement rows are appended per cycle. */
 #ifndef BG_CORE_PROFILE_H
 #define BG_CORE_PROFILE_H
 

@@ -1,5 +1,5 @@
 /* Rounding as data. Domain: finite f32; ties as named; -0 stays -0; NaN and infinity pass through
- * (callers clamp before converting to an integer, NUMERICS "Codes and grids"). */
+ * (callers clamp before converting to an integer, core/NUMERICS.md, "Codes and grids"). */
 #ifndef BG_CORE_ROUND_H
 #define BG_CORE_ROUND_H
 

@@ -1,6 +1,6 @@
-/* Equality of two runs as NUMERICS defines it: the same objects, attributes, types and dataset
- * bytes in run.h5 and every checkpoint, the same plan and the same result. Wall-clock values
- * (timing.tsv) and what is drawn from the others (report, figures) take no part. */
+/* Equality of two runs as core/NUMERICS.md defines it: the same objects, attributes, types and
+ * dataset bytes in run.h5 and every checkpoint, the same plan and the same result. Wall-clock
+ * values (timing.tsv) and what is drawn from the others (report, figures) take no part. */
 #ifndef BG_EXPERIMENTS_DIFF_H
 #define BG_EXPERIMENTS_DIFF_H
 

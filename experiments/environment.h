@@ -1,5 +1,5 @@
 /* What a run depends on beside its recipe: results are promised equal only where these are (see
- * NUMERICS, "Equality of runs"), so they are recorded, and a resume refuses a change. */
+ * core/NUMERICS.md, "Equality of runs"), so they are recorded, and a resume refuses a change. */
 #ifndef BG_EXPERIMENTS_ENVIRONMENT_H
 #define BG_EXPERIMENTS_ENVIRONMENT_H
 

@@ -1,6 +1,7 @@
 /* Gradient statistics into profile rows. Input and output gradients are multiplied by the batch
- * size, because a mean loss divides them by it; weight gradients are left alone (methods, P1 (c)
- * 4). Runs inside the backward pass: allocates nothing, keeps no pointer. */
+ * size, because a mean loss divides them by it; weight gradients are left alone
+ * (core/NUMERICS.md, "Profile"). Runs inside the backward pass: allocates nothing, keeps no
+ * pointer. */
 #include "policies/collect.h"
 
 #include "core/mem.h"

@@ -1,5 +1,5 @@
 /* Rankings: layers in the order in which they are to be quantized. Sorting is stable by layer
- * index (methods, section 0.3: ties break by index), so equal scores keep the network's order and
+ * index (policies/METHODS.md: ties break by index), so equal scores keep the network's order and
  * no result depends on the sort's implementation. */
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* From a ranking to a number of layers, and from there to a plan.
  *
- * The prefix search is the one of the methods file, section 0.3 (for P2 the sorted list and a
+ * The prefix search is the one of policies/METHODS.md (for P2 the sorted list and a
  * binary search bounded by an accuracy loss are claimed by its patents; the linear search is ours).
  * Invariant: a result k > 0 was tested and passed; the empty set passes by definition. */
 #include <stdio.h>

@@ -60,7 +60,7 @@ struct bg_select_method {
 };
 extern const struct bg_select_method *const bg_select_methods[]; /* NULL-terminated, generated */
 
-/* How many of the ranked layers: prefix search (methods, section 0.3), the first n, or all whose
+/* How many of the ranked layers: prefix search (policies/METHODS.md), the first n, or all whose
  * score is at most a threshold. */
 enum bg_search { BG_SEARCH_BINARY, BG_SEARCH_LINEAR, BG_SEARCH_COUNT, BG_SEARCH_THRESHOLD };
 extern const char *const bg_search_names[]; /* "binary", "linear", "count", "threshold", NULL */

@@ -1,5 +1,5 @@
 /* Profiling passes: P1's gradients at fixed weights and P2's weight displacement over training
- * cycles (methods, P1 (c) 1-4 and P2 (c) 1-3). Both leave the network as they found it. */
+ * cycles (policies/METHODS.md, P1 1-3 and P2 1-2). Both leave the network as they found it. */
 #include <math.h>
 
 #include "core/log.h"

@@ -196,6 +196,60 @@ Test(fake_quantize, learned_step_start_and_gradient)
     bg_graph_destroy(graph);
 }
 
+/* 1-bit weights stand at +-mean|w| (NUMERICS, "Codes and grids"); a learned step starts there. */
+Test(fake_quantize, a_learned_step_of_one_bit_starts_at_the_mean)
+{
+    struct bg_graph *graph = support_fork();
+    struct support_batch data;
+    struct bg_program *program = NULL;
+    const struct bg_param *weight = bg_graph_layer_weight(graph, 0);
+
+    support_batch_make(&data, graph->node[0]->attributes, 1, 1);
+    support_quantize(graph, 1, 0, true);
+    program = support_program(graph, &(struct bg_program_options){.batch = 1});
+    OK(bg_program_forward(program, &data.batch, NULL));
+    for (int64_t c = 0; c < 2; c++) {
+        const float *w = bg_f32(&weight->value) + 18 * c, *y = bg_f32(&weight->forward) + 18 * c;
+        double mean = 0.0;
+        for (int i = 0; i < 18; i++)
+            mean += fabs((double)w[i]);
+        mean /= 18.0; /* summed as the library does: equal to the bit */
+        cr_expect(bg_f32(&weight->quantizer->step->value)[c] == (float)mean);
+        for (int i = 0; i < 18; i++)
+            cr_expect(y[i] == (w[i] >= 0.0f ? (float)mean : -(float)mean));
+    }
+    bg_program_destroy(program);
+    support_batch_free(&data);
+    bg_graph_destroy(graph);
+}
+
+/* A grid has no code for NaN: without a range method that looks at the weights each time, they must
+ * be looked at here, or training would go on with zeros in their place. */
+Test(fake_quantize, weights_that_are_not_finite_stop_every_range)
+{
+    for (int bits = 1; bits <= 4; bits += 3)
+        for (int learned = 0; learned < 2; learned++) {
+            struct bg_graph *graph = support_fork();
+            struct support_batch data;
+            struct bg_program *program = NULL;
+            struct bg_param *weight = bg_graph_layer_weight(graph, 1);
+            support_batch_make(&data, graph->node[0]->attributes, 1, 1);
+            support_quantize(graph, bits, 0, learned == 1);
+            program = support_program(graph, &(struct bg_program_options){.batch = 1});
+            OK(bg_program_forward(program, &data.batch, NULL));
+            bg_f32(&weight->value)[20] = NAN;
+            weight->version++;
+            for (int again = 0; again < 2; again++) {
+                cr_expect(bg_program_forward(program, &data.batch, NULL) == BG_E_NUMERIC,
+                          "%d bits, learned %d", bits, learned);
+                cr_expect(strncmp(bg_error(), "one.weight: ", 12) == 0, "%s", bg_error());
+            }
+            bg_program_destroy(program);
+            support_batch_free(&data);
+            bg_graph_destroy(graph);
+        }
+}
+
 /* A learned activation step starts from the first observed batch and is frozen in evaluation. */
 Test(fake_quantize, learned_activation_step)
 {

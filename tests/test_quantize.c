@@ -134,6 +134,18 @@ Test(quantize, refusals_name_layers_and_change_nothing)
     expect_refused(graph, &plan, BG_E_UNSUPPORTED,
                    "layer one: g is asked in 16 bits of a format that is not available for it");
     plan.layer[1].spec[BG_ROLE_OUT_GRAD].format = BG_FORMAT_F32;
+    memcpy(plan.layer[2].update, "residual", 9);
+    plan.layer[2].update_bits = 8;
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "layer two: u=residual:8 is not available, only u=sgd");
+    memcpy(plan.layer[2].update, "sgd", 4);
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "layer two: u=sgd:8 is not available, only u=sgd");
+    plan.layer[2].update_bits = 0;
+    memcpy(plan.requant, "pow2-rne", 9);
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "the plan asks for requant pow2-rne, only f32-rne is available");
+    memcpy(plan.requant, "f32-rne", 8);
     memcpy(plan.layer[0].name, "convx", 6);
     expect_refused(graph, &plan, BG_E_DATA,
                    "the plan names layer convx, the network has no such layer (nearest: conv)");
@@ -150,6 +162,42 @@ Test(quantize, refusals_name_layers_and_change_nothing)
               BG_E_USAGE);
     OK(bg_graph_quantize(graph, &plan, &min_max));
     bg_plan_free(&plan);
+    bg_graph_destroy(graph);
+}
+
+/* Of two names that are near enough, the nearer one is told. */
+Test(quantize, an_unknown_layer_is_answered_with_the_nearest_name)
+{
+    struct bg_node *x = NULL;
+    struct bg_graph *graph = support_start(BG_F32, 0, &x);
+    struct bg_plan plan;
+
+    x = support_conv(graph, "stage1.a", x);
+    support_finish(graph, support_conv(graph, "stage2.b", x));
+    support_plan(&plan, graph, 8, 8);
+    memcpy(plan.layer[1].name, "stage2.c", 9);
+    cr_expect(bg_graph_quantize(graph, &plan, &min_max) == BG_E_DATA);
+    cr_expect_str_eq(
+        bg_error(),
+        "the plan names layer stage2.c, the network has no such layer (nearest: stage2.b)");
+    bg_plan_free(&plan);
+    bg_graph_destroy(graph);
+}
+
+/* The activation acts on a pool's sum before it is requantised (NUMERICS): so behind a relu too the
+ * pool reads codes, and the one grid behind it stands at the relu. */
+Test(quantize, a_pool_behind_a_relu_asks_its_input)
+{
+    struct bg_node *x = NULL;
+    struct bg_graph *graph = support_start(BG_F32, 0, &x);
+
+    x = support_conv(graph, "conv", x);
+    OK(bg_node_global_pool(graph, "global", x, &x));
+    OK(bg_node_relu(graph, "relu", x, &x));
+    support_finish(graph, x);
+    support_quantize(graph, 8, 8, false);
+    cr_expect(at(graph, "relu") != NULL && at(graph, "conv") != NULL);
+    cr_expect(at(graph, "global") == NULL);
     bg_graph_destroy(graph);
 }
 

@@ -1,4 +1,4 @@
-/* From a ranking to a plan: the prefix search of the methods file (section 0.3, P2 (f) and (g)),
+/* From a ranking to a plan: the prefix search of policies/METHODS.md,
  * sorting, pinning, and the plan of a prefix. */
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Select policies: the worked vectors of P1 and P2 (methods file, (f) and (g)) fed by hand, the
+/* Select policies: the worked vectors of P1 and P2 (policies/METHODS.md) fed by hand, the
  * options of both, and what every policy of the registry must keep. */
 #include <criterion/criterion.h>
 #include <math.h>

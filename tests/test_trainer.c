@@ -1,5 +1,5 @@
 /* The trainer on small networks with an in-memory source: learning, equality of runs, resume,
- * profiling (P1, P2, X1 of the methods file), calibration and failures. */
+ * profiling (P1, P2, X1 of policies/METHODS.md), calibration and failures. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -1045,7 +1045,7 @@ Test(displacement_run, restores_after_a_failure_too)
     take_down(&f);
 }
 
-/* X1 (methods, section 7): plain descent, one step a cycle from W_0, cycle k on data set k: MS_l =
+/* X1 (policies/METHODS.md): plain descent, one step a cycle from W_0, cycle k on data set k: MS_l =
  * lr^2 * S_w[l]. lr is a power of two, so lr * g is exact; W - lr * g is rounded once, by at most
  * 2^-24 * |W - lr*g| <= 2^-24 * (max|W| + max|lr*g|) =: e per element, and the difference W_1 - W_0
  * is measured in f64. With D = lr*g + d, |d_i| <= e: |mean D^2 - mean (lr*g)^2| <= 2 e sqrt(mean
