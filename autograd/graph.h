@@ -65,7 +65,7 @@ BG_MUST enum bg_status bg_node_softmax_cross_entropy(struct bg_graph *graph, con
 BG_MUST enum bg_status bg_node_mse(struct bg_graph *graph, const char *name, struct bg_node *x,
                                    struct bg_node **out);
 
-/* Reading a graph. Nodes in topological order. */
+/* Reading a graph. Nodes in topological order. Indices must be in range: they are not checked. */
 int bg_graph_node_count(const struct bg_graph *graph);
 struct bg_node *bg_graph_node(const struct bg_graph *graph, int index);
 struct bg_node *bg_graph_find(const struct bg_graph *graph, const char *name); /* or NULL */
@@ -110,19 +110,23 @@ struct bg_quantize_options {
  * (core/NUMERICS.md, "Where grids stand"):
  *  - a weight with an integer spec gets a quantizer, per channel unless /tensor;
  *  - the tensor a layer reads gets one grid, at the node that makes it: the demand walks back
- * through flatten, dropout and max pool (which keep codes) to the relu, add, norm, pool, layer or
- * input that makes the values; every consumer of that node (residual adds too) reads the quantized
- * tensor. Average and global pools have a grid of their own at their output and ask the same bits
- * of their input; adds (through a relu too) ask them of inputs that are not straight from a layer
- * or norm. What a pool or an add asks yields to what a layer asks of the same tensor itself;
+ *    through flatten, dropout and max pool (which keep codes) to the relu, add, norm, pool, layer
+ *    or input that makes the values; every consumer of that node (residual adds too) reads the
+ *    quantized tensor;
+ *  - average and global pools have a grid of their own at their output (or at the relu behind) and
+ *    ask the same bits of their input; adds (through a relu too) ask them of inputs that are not
+ *    straight from a layer or norm. What a pool or an add asks yields to what a layer asks of the
+ *    same tensor itself;
  *  - raw-byte inputs at 8 bits have the fixed grid of bg_sample_spec;
  *  - unsigned with zero point 0 where the values cannot be negative, else affine;
- *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as are
- * formats a role cannot have yet (g and dw other than f32);
+ *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as is
+ *    what cannot be honoured yet: g and dw other than f32, u other than sgd, requant other than
+ *    f32-rne;
  *  - two layers that ask for different bits of one tensor, f32 included, or two that do through
- * pools and adds: BG_E_DATA with both names;
+ *    pools and adds: BG_E_DATA with both names;
  *  - an unknown layer name, or a layer of the graph missing in the plan: BG_E_DATA with the nearest
- * name. A NULL plan drops everything (f32). On failure the graph is as before. */
+ *    name.
+ * A NULL plan drops everything (f32; `options` is not read). On failure the graph is as before. */
 BG_MUST enum bg_status bg_graph_quantize(struct bg_graph *graph, const struct bg_plan *plan,
                                          const struct bg_quantize_options *options);
 

@@ -56,6 +56,8 @@ enum bg_status bg_node_param(struct bg_node *node, const char *suffix, enum bg_p
 
     TRY(bg_shape_check(shape, suffix));
     count = bg_shape_count(shape);
+    if (count > INT32_MAX) /* oneDNN's limit; said before the memory is taken */
+        FAIL(BG_E_SHAPE, "%s has %lld elements, limit is %d", suffix, (long long)count, INT32_MAX);
     TRY(bg_arena_alloc(arena, &model, 1, sizeof *model));
     param = &model->param;
     param->kind = kind;

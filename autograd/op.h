@@ -226,9 +226,6 @@ BG_MUST enum bg_status bg_quantizer_observe(struct bg_quantizer *quantizer, cons
  * raised to it too: a step that gradients drove to zero or below can recover). */
 #define BG_STEP_FLOOR 1e-8f
 BG_MUST enum bg_status bg_quantizer_take_steps(struct bg_quantizer *quantizer);
-/* Starts a channel of a learned step from the range its method finds in these values. */
-BG_MUST enum bg_status bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel,
-                                               const float *x, int64_t n);
 /* LSQ's gradient scale, 1 / sqrt(n * qmax). */
 double bg_quantizer_step_scale(const struct bg_quantizer *quantizer);
 

@@ -20,13 +20,14 @@ struct draft {
 
 static const char *nearest_layer(const struct bg_graph *graph, const char *name)
 {
-    const char *best[1] = {NULL};
+    const char *pair[2] = {NULL, NULL}; /* the best so far against the next */
 
-    for (int i = 0; i < graph->layers && best[0] == NULL; i++) {
-        const char *entry[1] = {graph->layer[i]->name};
-        best[0] = bg_text_nearest(name, entry, 1);
+    for (int i = 0; i < graph->layers; i++) {
+        int first = pair[0] == NULL;
+        pair[1] = graph->layer[i]->name;
+        pair[0] = bg_text_nearest(name, pair + first, 2 - first);
     }
-    return best[0];
+    return pair[0];
 }
 
 static enum bg_status check_names(const struct bg_graph *graph, const struct bg_plan *plan)
@@ -64,6 +65,12 @@ static enum bg_status check_formats(const struct bg_plan_layer *layer)
                        "layer %s: %s is asked in %d bits of a format that is not available for it",
                        layer->name, keys[role], bg_spec_bits(&layer->spec[role]));
     }
+    if (layer->update_bits != 0)
+        return bg_fail(BG_E_UNSUPPORTED, "layer %s: u=%s:%d is not available, only u=sgd",
+                       layer->name, layer->update, layer->update_bits);
+    if (strcmp(layer->update, "sgd") != 0)
+        return bg_fail(BG_E_UNSUPPORTED, "layer %s: u=%s is not available, only u=sgd", layer->name,
+                       layer->update);
     return BG_OK;
 }
 
@@ -178,6 +185,9 @@ static enum bg_status fill_draft(struct draft *draft)
     const struct bg_graph *graph = draft->graph;
 
     TRY(check_names(graph, draft->plan));
+    if (strcmp(draft->plan->requant, "f32-rne") != 0)
+        FAIL(BG_E_UNSUPPORTED, "the plan asks for requant %s, only f32-rne is available",
+             draft->plan->requant);
     for (int i = 0; i < draft->plan->count; i++)
         TRY(check_formats(&draft->plan->layer[i]));
     if (draft->options == NULL)

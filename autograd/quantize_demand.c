@@ -47,10 +47,15 @@ static bool comes_straight_from_layer(const struct bg_node *maker)
     return (maker->op->flags & BG_OP_LAYER) != 0 || maker->op == &bg_op_batch_norm;
 }
 
-/* The node whose inputs are read as codes to make `node`: an add through its relu. */
+static bool reads_codes(const struct bg_node *node)
+{
+    return (node->op->flags & BG_OP_POOLS) != 0 || node->inputs == 2;
+}
+
+/* The node whose inputs are read as codes to make `node`: an add or pool through its relu. */
 static const struct bg_node *behind_relu(const struct bg_node *node)
 {
-    return node->op == &bg_op_relu && node->input[0]->inputs == 2 ? node->input[0] : node;
+    return node->op == &bg_op_relu && reads_codes(node->input[0]) ? node->input[0] : node;
 }
 
 static enum bg_status ask_inputs(const struct bg_graph *graph, struct bg_demand *demand,
@@ -61,10 +66,10 @@ static enum bg_status ask_inputs(const struct bg_graph *graph, struct bg_demand 
         .spec = demand[node->index].spec, .layer = demand[node->index].layer, .direct = false};
     const struct bg_node *reader = behind_relu(node);
 
-    if (wanted.layer < 0 || wanted.spec.format != BG_FORMAT_INTEGER)
+    if (wanted.layer < 0 || wanted.spec.format != BG_FORMAT_INTEGER || !reads_codes(reader))
         goto out;
-    if ((reader->op->flags & BG_OP_POOLS) == 0 && reader->inputs < 2)
-        goto out;
+    if (reader != node && demand[reader->index].layer >= 0)
+        goto out; /* the relu reads that grid's codes */
     for (int i = 0; i < reader->inputs; i++) {
         const struct bg_node *maker = bg_node_maker(reader->input[i]);
         if (!comes_straight_from_layer(maker) || (reader->op->flags & BG_OP_POOLS) != 0)

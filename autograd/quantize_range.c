@@ -18,24 +18,12 @@ double bg_quantizer_step_scale(const struct bg_quantizer *quantizer)
 }
 
 /* The grid that holds the range; tensors that cannot be negative have zero point 0. */
-static enum bg_status fit(struct bg_quantizer *quantizer, int64_t channel)
+static enum bg_status fit(struct bg_quantizer *quantizer)
 {
     const struct bg_model_quantizer *model = (const void *)quantizer;
-    float lo = model->non_negative ? 0.0f : quantizer->lo[channel];
+    float lo = model->non_negative ? 0.0f : quantizer->lo[0];
 
-    return bg_grid_fit(&quantizer->grid, channel, lo, quantizer->hi[channel], quantizer->symmetric);
-}
-
-enum bg_status bg_quantizer_start_step(struct bg_quantizer *quantizer, int64_t channel,
-                                       const float *x, int64_t n)
-{
-    enum bg_status rc = BG_OK;
-
-    TRY(quantizer->range->observe(quantizer->range_options, quantizer, channel, x, n));
-    TRY(fit(quantizer, channel));
-    bg_f32(&quantizer->step->value)[channel] = quantizer->grid.scale[channel];
-out:
-    return rc;
+    return bg_grid_fit(&quantizer->grid, 0, lo, quantizer->hi[0], quantizer->symmetric);
 }
 
 enum bg_status bg_quantizer_take_steps(struct bg_quantizer *quantizer)
@@ -66,7 +54,7 @@ enum bg_status bg_quantizer_refit(struct bg_quantizer *quantizer)
                        quantizer->name);
     if (quantizer->step != NULL)
         return bg_quantizer_take_steps(quantizer);
-    rc = fit(quantizer, 0);
+    rc = fit(quantizer);
     return rc == BG_OK ? rc : bg_fail_prefix(rc, "quantizer of %s: ", quantizer->name);
 }
 
@@ -76,15 +64,15 @@ enum bg_status bg_quantizer_observe(struct bg_quantizer *quantizer, const float 
 
     if (quantizer->fixed || (quantizer->step != NULL && quantizer->observed > 0))
         goto out;
+    TRY(quantizer->range->observe(quantizer->range_options, quantizer, 0, x, n));
+    if (!isfinite(quantizer->lo[0]) || !isfinite(quantizer->hi[0]))
+        FAIL(BG_E_NUMERIC, "range [%g, %g] is not finite", (double)quantizer->lo[0],
+             (double)quantizer->hi[0]);
     if (quantizer->step != NULL) {
-        TRY(bg_quantizer_start_step(quantizer, 0, x, n));
+        TRY(fit(quantizer));
+        bg_f32(&quantizer->step->value)[0] = quantizer->grid.scale[0];
         quantizer->step->version++;
         TRY(bg_quantizer_take_steps(quantizer));
-    } else {
-        TRY(quantizer->range->observe(quantizer->range_options, quantizer, 0, x, n));
-        if (!isfinite(quantizer->lo[0]) || !isfinite(quantizer->hi[0]))
-            FAIL(BG_E_NUMERIC, "range [%g, %g] is not finite", (double)quantizer->lo[0],
-                 (double)quantizer->hi[0]);
     }
     quantizer->observed++;
 out:

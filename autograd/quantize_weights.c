@@ -1,7 +1,8 @@
 /* Weights on their grid. The range of a weight is a function of the present weights alone: before
  * the first forward after a change it is found anew (range methods see observed = 0), the grid is
  * fitted symmetrically and the projection is stored in param->forward for all programs of the
- * graph. 1-bit weights: scale = mean|w| per channel (core/NUMERICS.md, "Codes and grids").
+ * graph. 1-bit weights: scale = mean|w| per channel (core/NUMERICS.md, "Codes and grids"). A
+ * learned step starts from the scale found so.
  *
  * Surrogate: straight-through with clip mask, dw = dforward inside the grid's clip limits, else 0;
  * 1-bit weights pass all of it (no mask: a weight outside the limits could never change its sign
@@ -28,6 +29,19 @@ static double mean_abs(const float *x, int64_t n)
     return sum / (double)n;
 }
 
+static enum bg_status fit_binary(struct bg_quantizer *quantizer, int64_t channel, const float *w,
+                                 int64_t n)
+{
+    double mean = mean_abs(w, n);
+
+    if (!isfinite(mean))
+        return bg_fail(BG_E_NUMERIC, "weights are not finite");
+    quantizer->grid.scale[channel] = (float)fmax(mean, 0x1p-126);
+    quantizer->hi[channel] = (float)mean;
+    quantizer->lo[channel] = -quantizer->hi[channel];
+    return BG_OK;
+}
+
 static enum bg_status fit_channel(struct bg_param *param, int64_t channel)
 {
     enum bg_status rc = BG_OK;
@@ -35,15 +49,8 @@ static enum bg_status fit_channel(struct bg_param *param, int64_t channel)
     int64_t n = channel_size(param);
     const float *w = bg_f32(&param->value) + channel * n;
 
-    if (quantizer->grid.binary) {
-        double mean = mean_abs(w, n);
-        if (!isfinite(mean))
-            return bg_fail(BG_E_NUMERIC, "weights are not finite");
-        quantizer->grid.scale[channel] = (float)fmax(mean, 0x1p-126);
-        quantizer->hi[channel] = (float)mean;
-        quantizer->lo[channel] = -quantizer->hi[channel];
-        return BG_OK;
-    }
+    if (quantizer->grid.binary)
+        return fit_binary(quantizer, channel, w, n);
     TRY(quantizer->range->observe(quantizer->range_options, quantizer, channel, w, n));
     TRY(bg_grid_fit(&quantizer->grid, channel, quantizer->lo[channel], quantizer->hi[channel],
                     quantizer->symmetric));
@@ -55,12 +62,15 @@ static enum bg_status fit_learned(struct bg_param *param)
 {
     enum bg_status rc = BG_OK;
     struct bg_quantizer *quantizer = param->quantizer;
-    int64_t n = channel_size(param);
 
     if (quantizer->observed == 0) {
-        for (int64_t c = 0; c < quantizer->grid.channels; c++)
-            TRY(bg_quantizer_start_step(quantizer, c, bg_f32(&param->value) + c * n, n));
+        for (int64_t c = 0; c < quantizer->grid.channels; c++) {
+            TRY(fit_channel(param, c));
+            bg_f32(&quantizer->step->value)[c] = quantizer->grid.scale[c];
+        }
         quantizer->step->version++;
+    } else if (!bg_kernel_all_finite(bg_f32(&param->value), bg_tensor_count(&param->value))) {
+        FAIL(BG_E_NUMERIC, "weights are not finite"); /* the grid would hide it: NaN becomes 0 */
     }
     TRY(bg_quantizer_take_steps(quantizer));
 out:

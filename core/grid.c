@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/kernel.h"
+#include "core/kernel_table.h"
 #include "core/stats.h"
 
 #define SCALE_MIN 0x1p-126
@@ -120,8 +121,7 @@ void bg_grid_decode(const struct bg_grid *grid, int64_t channel, const int32_t *
 }
 
 #define CHUNK 1024
-#define GROUP 64    /* blocks whose errors wait on the stack */
-#define SMALL 32768 /* fewer elements stay on the calling thread */
+#define GROUP 64 /* blocks whose errors wait on the stack */
 
 /* Any kind: through the codes, with nearest rounding. */
 static void project_by_codes(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
@@ -163,7 +163,7 @@ double bg_grid_error(const struct bg_grid *grid, int64_t channel, const float *x
         int64_t left = n - start;
         int64_t blocks =
             left > GROUP * BG_STATS_BLOCK ? GROUP : (left + BG_STATS_BLOCK - 1) / BG_STATS_BLOCK;
-#pragma omp parallel for schedule(static) if (left >= SMALL)
+#pragma omp parallel for schedule(static) if (left >= BG_KERNEL_SMALL)
         for (int64_t b = 0; b < blocks; b++) {
             int64_t at = start + b * BG_STATS_BLOCK;
             partial[b] = block_error(grid, channel, x + at,

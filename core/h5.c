@@ -238,14 +238,15 @@ enum bg_status bg_h5_close(struct bg_h5 *file)
     enum bg_status rc = BG_OK;
     if (!file)
         return BG_OK;
+    bool created = file->fd >= 0; /* writing out closes fd, and that may be what fails */
     bg_h5_quiet();
     ssize_t left = H5Fget_obj_count(file->id, H5F_OBJ_ALL | H5F_OBJ_LOCAL);
     if (left != 1)
         FAIL(BG_E_INTERNAL, "%s: %d HDF5 objects were left open", file->path, (int)left - 1);
-    if (file->fd >= 0)
+    if (created)
         TRY(write_out(file));
 out:
-    if (rc != BG_OK && file->fd >= 0)
+    if (rc != BG_OK && created)
         (void)unlink(file->path); /* half a file is of no use, and the disk may be full */
     bg_h5_detach(file);
     return rc;

@@ -53,8 +53,8 @@ bool bg_h5_is_ours(const struct bg_h5 *file);
 BG_MUST enum bg_status bg_h5_close(struct bg_h5 *file);
 
 /* Writes a whole dataset "group/sub/name"; missing groups are made. rank 0 = scalar; a dim of 0 is
- * allowed. `compress`: shuffle + deflate 1 + fletcher32, else contiguous... large uncompressed data
- * is chunked with fletcher32 so that flipped bits are found. */
+ * allowed. `compress`: shuffle + deflate 1 + fletcher32. Else small data is contiguous, and large
+ * data is chunked with fletcher32 so that flipped bits are found. */
 BG_MUST enum bg_status bg_h5_write(struct bg_h5 *file, const char *name, enum bg_h5_type type,
                                    int rank, const int64_t *dims, const void *data, bool compress);
 /* A list of strings as a fixed-length UTF-8 dataset; texts of `stride` bytes each, zero-terminated.

@@ -11,7 +11,6 @@
 #include "core/dnn.h"
 #include "core/kernel_table.h"
 
-#define SMALL 32768
 #define BLOCK BG_KERNEL_BLOCK
 #define GROUP 64 /* blocks whose partial sums wait on the stack */
 
@@ -67,7 +66,7 @@ void bg_kernel_relu(const float *x, int64_t n, float *y)
 {
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         table->relu(x, n, y);
         return;
     }
@@ -80,7 +79,7 @@ void bg_kernel_relu_backward(const float *y, const float *dy, int64_t n, float *
 {
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         table->relu_backward(y, dy, n, dx);
         return;
     }
@@ -93,7 +92,7 @@ void bg_kernel_add(const float *a, const float *b, int64_t n, float *y)
 {
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         table->add(a, b, n, y);
         return;
     }
@@ -106,7 +105,7 @@ void bg_kernel_copy(const float *x, int64_t n, float *y)
 {
     if (n <= 0 || x == y)
         return;
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         memcpy(y, x, (size_t)n * sizeof *y);
         return;
     }
@@ -119,7 +118,7 @@ void bg_kernel_decode_u8(const uint8_t *codes, int64_t n, int32_t zero_point, fl
 {
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         table->decode_u8(codes, n, zero_point, scale, y);
         return;
     }
@@ -134,7 +133,7 @@ void bg_kernel_min_max(const float *x, int64_t n, float *min, float *max)
     float low = n > 0 ? INFINITY : 0.0f, high = n > 0 ? -INFINITY : 0.0f;
     int good = 1;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         good = table->min_max(x, n, &low, &high);
     } else {
 #pragma omp parallel for schedule(static) reduction(min : low) reduction(max : high) reduction(& : good)
@@ -150,7 +149,7 @@ bool bg_kernel_all_finite(const float *x, int64_t n)
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
     int good = 1;
 
-    if (n < SMALL)
+    if (n < BG_KERNEL_SMALL)
         return table->all_finite(x, n);
 #pragma omp parallel for schedule(static) reduction(& : good)
     for (int64_t i = 0; i < n; i += BLOCK)
@@ -166,7 +165,7 @@ void bg_kernel_sgd(float *w, float *m, const float *grad, int64_t n, float lr, f
     void (*step)(float *, float *, const float *, int64_t, const float *) =
         nesterov ? table->sgd_nesterov : table->sgd;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         step(w, m, grad, n, factors);
         return;
     }
@@ -208,7 +207,7 @@ void bg_kernel_project(const struct bg_grid *grid, int64_t channel, const float 
 {
     int64_t count = 0;
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         for (int64_t i = 0; i < n; i += BLOCK)
             count += project_block(grid, channel, x + i, smaller(BLOCK, n - i), y + i);
     } else {
@@ -226,7 +225,7 @@ void bg_kernel_project_backward(const struct bg_grid *grid, int64_t channel, con
     const struct bg_kernel_grid_table *table = bg_kernel_tables()->grid;
     const struct bg_kernel_grid loop = bg_kernel_grid_of(grid, channel);
 
-    if (n < SMALL) {
+    if (n < BG_KERNEL_SMALL) {
         table->project_backward(&loop, x, dy, n, dx);
         return;
     }
@@ -245,7 +244,7 @@ double bg_kernel_step_gradient(const struct bg_grid *grid, int64_t channel, cons
     for (int64_t start = 0; start < n; start += GROUP * BLOCK) {
         int64_t length = smaller(n - start, GROUP * BLOCK);
         int64_t blocks = (length + BLOCK - 1) / BLOCK;
-#pragma omp parallel for schedule(static) if (length >= SMALL)
+#pragma omp parallel for schedule(static) if (length >= BG_KERNEL_SMALL)
         for (int64_t b = 0; b < blocks; b++) {
             int64_t at = start + b * BLOCK;
             partial[b] = table->step_gradient(&loop, x + at, dy + at, smaller(BLOCK, n - at));

@@ -11,7 +11,7 @@
 #include "core/grid.h"
 
 /* Batch norm over rows x channels (channels innermost). Statistics: mean and biased variance per
- * channel, sums in f64 per block. */
+ * channel; f32 over runs of 16, then f64 (error bounds: core/kernel_norm.c). */
 void bg_kernel_bn_statistics(const float *x, int64_t rows, int64_t channels, float *mean,
                              float *var, double *scratch);
 /* f64 values of scratch the two reductions need. */

@@ -16,6 +16,8 @@
 #define BG_KERNEL_LANES 16
 /* Elements of one block of an elementwise loop or reduction: the unit of threading. */
 #define BG_KERNEL_BLOCK 16384
+/* Fewer elements than this stay on the calling thread: waking others costs more. */
+#define BG_KERNEL_SMALL 32768
 /* Widest run of floats the batch-norm loops treat as one vector of lanes. */
 #define BG_KERNEL_WIDTH 256
 

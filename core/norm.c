@@ -6,8 +6,7 @@
 #include "core/kernel.h"
 #include "core/kernel_table.h"
 
-#define SMALL   32768 /* fewer elements stay on the calling thread */
-#define VECTORS 64    /* vectors of bg_kernel_width floats in a block */
+#define VECTORS 64 /* vectors of bg_kernel_width floats in a block */
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -36,7 +35,7 @@ static void run_blocks(void (*loop)(const struct bg_kernel_norm *in, double *par
 {
     int64_t step = block_rows(all->channels), blocks = block_count(all->rows, all->channels);
 
-#pragma omp parallel for schedule(static) if (all->rows * all->channels >= SMALL)
+#pragma omp parallel for schedule(static) if (all->rows * all->channels >= BG_KERNEL_SMALL)
     for (int64_t b = 0; b < blocks; b++) {
         struct bg_kernel_norm in = *all;
         int64_t first = b * step * all->channels;
@@ -117,7 +116,7 @@ static void run_ranges(void (*loop)(const struct bg_kernel_norm *in),
 {
     int64_t step = block_rows(all->channels), blocks = block_count(all->rows, all->channels);
 
-    if (all->rows * all->channels < SMALL) {
+    if (all->rows * all->channels < BG_KERNEL_SMALL) {
         loop(all);
         return;
     }

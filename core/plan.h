@@ -1,11 +1,19 @@
 /* The plan: per layer and role, in how many bits on what grid. A plain value.
  *
- * Text form, one line per layer, '#' starts a comment, fields in any order, missing fields default
- * to f32 (w, a, g, dw) and sgd (u): requant f32-rne conv1  w=s4/channel  a=u8  g=bf16  dw=f32
- * u=residual:8 w weight: f32 | sN | sN/channel | sN/tensor (sN alone = /channel); a input
- * activation: f32 | uN (unsigned or affine is decided by the tensor: core/NUMERICS.md, "Codes and
- * grids"); g output gradient, dw weight gradient: f32 | bf16 | sN; u update: method or method:bits.
- * Bits 1..16. Printing is canonical: print(parse(t)) is a fixed point and parse(print(p)) == p. */
+ * Text form: a line `requant NAME` (f32-rne when absent) and one line per layer; '#' starts a
+ * comment. Fields stand in any order; a missing one is f32 (w, a, g, dw) or sgd (u):
+ *
+ *   requant f32-rne
+ *   conv1  w=s4/channel  a=u8  g=bf16  dw=f32  u=residual:8
+ *
+ *   w  weight: f32 | sN | sN/channel | sN/tensor (sN alone = /channel)
+ *   a  input activation: f32 | uN (unsigned or affine is decided by the tensor: core/NUMERICS.md,
+ *      "Codes and grids")
+ *   g  output gradient, dw weight gradient: f32 | bf16 | sN
+ *   u  update: method or method:bits
+ *
+ * N is 1 to 16. What a network cannot honour is refused where the plan is put on it. Printing is
+ * canonical: print(parse(t)) is a fixed point and parse(print(p)) == p. */
 #ifndef BG_CORE_PLAN_H
 #define BG_CORE_PLAN_H
 

@@ -8,8 +8,7 @@
 #include "core/kernel_table.h"
 
 #define GROUP         64 /* blocks whose results wait on the stack */
-#define SMALL         32768
-#define CHANNEL_GROUP 8 /* channels read together, so that a row is fetched once for all */
+#define CHANNEL_GROUP 8  /* channels read together, so that a row is fetched once for all */
 
 void bg_stats_clear(struct bg_stats *stats)
 {
@@ -52,7 +51,7 @@ void bg_stats_add(struct bg_stats *stats, const float *x, int64_t n, float facto
     for (int64_t start = 0; start < n; start += GROUP * BG_STATS_BLOCK) {
         int64_t length = smaller(n - start, GROUP * BG_STATS_BLOCK);
         int64_t blocks = (length + BG_STATS_BLOCK - 1) / BG_STATS_BLOCK;
-#pragma omp parallel if (length >= SMALL)
+#pragma omp parallel if (length >= BG_KERNEL_SMALL)
         {
             uint64_t bins[BG_HISTOGRAM_BINS] = {0};
 #pragma omp for schedule(static)
@@ -106,7 +105,7 @@ void bg_stats_add_channels(struct bg_stats *stats, const float *x, int64_t n, in
 {
     int64_t step = outer ? 1 : CHANNEL_GROUP;
 
-#pragma omp parallel for schedule(static) if (n * channels >= SMALL)
+#pragma omp parallel for schedule(static) if (n * channels >= BG_KERNEL_SMALL)
     for (int64_t c = 0; c < channels; c += step) {
         if (outer)
             add_row(&stats[c], x + c * n, n, factor);
@@ -158,7 +157,7 @@ double bg_sum_square_difference(const float *a, const float *b, int64_t n)
     for (int64_t start = 0; start < n; start += GROUP * BG_STATS_BLOCK) {
         int64_t length = smaller(n - start, GROUP * BG_STATS_BLOCK);
         int64_t blocks = (length + BG_STATS_BLOCK - 1) / BG_STATS_BLOCK;
-#pragma omp parallel for schedule(static) if (length >= SMALL)
+#pragma omp parallel for schedule(static) if (length >= BG_KERNEL_SMALL)
         for (int64_t i = 0; i < blocks; i++) {
             int64_t at = start + i * BG_STATS_BLOCK;
             partial[i] = table->square_difference(a + at, b == NULL ? NULL : b + at,

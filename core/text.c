@@ -87,28 +87,27 @@ void bg_text_add(struct bg_text *text, const char *format, ...)
     uselocale(before);
 }
 
-/* Length of the UTF-8 sequence at `at` (shortest form, no surrogates, below U+110000), or 0. */
-static size_t utf8_length(const unsigned char *at)
+int bg_text_character(const char *text, unsigned *code)
 {
-    static const struct {
-        unsigned char first, last, low, high; /* lead bytes and limits of the second byte */
-        size_t length;
-    } rows[] = {
-        {0x01, 0x7f, 0x00, 0xff, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
-
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (at[0] < rows[i].first || at[0] > rows[i].last)
-            continue;
-        if (rows[i].length > 1 && (at[1] < rows[i].low || at[1] > rows[i].high))
-            return 0;
-        for (size_t k = 2; k < rows[i].length; k++)
-            if ((at[k] & 0xc0) != 0x80)
-                return 0;
-        return rows[i].length;
+    const unsigned char *s = (const unsigned char *)text;
+    if (s[0] < 0x80) {
+        *code = s[0];
+        return 1;
     }
-    return 0;
+    int length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4)
+        return 0;
+    unsigned value = s[0] & (0x7fu >> length);
+    for (int i = 1; i < length; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        value = value << 6 | (s[i] & 0x3fu);
+    }
+    static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    if (value < least[length] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
+        return 0;
+    *code = value;
+    return length;
 }
 
 static const char *json_escape(unsigned char c, char buffer[8])
@@ -150,16 +149,17 @@ static const char *html_escape(unsigned char c, char buffer[8])
 static void add_escaped(struct bg_text *text, const char *value,
                         const char *(*escape)(unsigned char c, char buffer[8]))
 {
-    const unsigned char *at = (const unsigned char *)value;
+    const char *at = value;
     char buffer[8] = "";
 
     while (*at != '\0') {
-        size_t length = utf8_length(at);
-        const char *replacement = length == 0 ? "\xef\xbf\xbd" : escape(*at, buffer);
+        unsigned code = 0;
+        int length = bg_text_character(at, &code);
+        const char *replacement = length == 0 ? "\xef\xbf\xbd" : escape((unsigned char)*at, buffer);
         if (replacement != NULL)
             bg_text_add_bytes(text, replacement, strlen(replacement));
         else
-            bg_text_add_bytes(text, (const char *)at, length);
+            bg_text_add_bytes(text, at, (size_t)length);
         at += length == 0 ? 1 : length;
     }
 }

@@ -27,6 +27,10 @@ void bg_text_add_html(struct bg_text *text, const char *value); /* escaped */
 BG_MUST enum bg_status bg_text_check(const struct bg_text *text);
 const char *bg_text_string(const struct bg_text *text); /* "" when empty */
 
+/* Bytes of the UTF-8 character at `text` (1 to 4) and its code point; 0 when it is not valid
+ * (overlong, a surrogate, above U+10FFFF, cut off). At the final zero: 1, code 0. */
+int bg_text_character(const char *text, unsigned *code);
+
 /* Copies into a fixed buffer; BG_E_RANGE when it does not fit (dst is then ""). */
 BG_MUST enum bg_status bg_text_copy(char *dst, size_t room, const char *src);
 

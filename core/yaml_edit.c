@@ -23,7 +23,7 @@ static bool is_text(const char *part)
 {
     while (*part) {
         unsigned code = 0;
-        int step = bg_yaml_character(part, &code);
+        int step = bg_text_character(part, &code);
         if (step == 0 || code < 0x20 || code == 0x7f)
             return false;
         part += step;

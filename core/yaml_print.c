@@ -7,29 +7,6 @@
 
 #include "core/yaml_private.h"
 
-int bg_yaml_character(const char *text, unsigned *code)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    if (s[0] < 0x80) {
-        *code = s[0];
-        return 1;
-    }
-    int length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    unsigned value = s[0] & (0x7fu >> length);
-    for (int i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        value = value << 6 | (s[i] & 0x3fu);
-    }
-    static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < least[length] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
-        return 0;
-    *code = value;
-    return length;
-}
-
 /* Printable as it is: what libyaml's reader takes, less line breaks and the byte order mark. */
 static bool is_printable(unsigned code)
 {
@@ -57,7 +34,7 @@ bool bg_yaml_is_plain(const char *text, bool flow)
         return false;
     for (const char *at = text; *at;) {
         unsigned code = 0;
-        int step = bg_yaml_character(at, &code);
+        int step = bg_text_character(at, &code);
         if (step == 0 || !is_printable(code))
             return false;
         if (strncmp(at, ": ", 2) == 0 || strncmp(at, " #", 2) == 0)
@@ -74,7 +51,7 @@ static void print_quoted(const char *value, struct bg_text *text)
     bg_text_add_bytes(text, "\"", 1);
     for (const char *at = value; *at;) {
         unsigned code = 0;
-        int step = bg_yaml_character(at, &code);
+        int step = bg_text_character(at, &code);
         if (step == 0) { /* never from the parser, which takes valid UTF-8 only */
             bg_text_add(text, "\\ufffd");
             at++;

@@ -26,8 +26,6 @@ BG_MUST enum bg_status bg_yaml_node(struct bg_document *document, enum bg_yaml_k
 BG_MUST enum bg_status bg_yaml_parse_into(struct bg_document *document, const char *name,
                                           const char *text, size_t length, struct bg_yaml **out,
                                           bool *block);
-/* Length of the UTF-8 character at `text` and its code point; 0 when it is not valid. */
-int bg_yaml_character(const char *text, unsigned *code);
 /* Can the text stand without quotes, and be read back as the same text? The empty text can, outside
  * brackets. `flow`: inside brackets. */
 bool bg_yaml_is_plain(const char *text, bool flow);

@@ -91,12 +91,11 @@ static enum bg_status check_finite(const struct bg_run *run)
     for (int i = 0; i < bg_graph_param_count(graph); i++) {
         const struct bg_param *param = bg_graph_param(graph, i);
         int64_t count = bg_tensor_count(&param->value);
-        if (!bg_kernel_all_finite(bg_f32(&param->value), count) ||
-            (param->state.data && !bg_kernel_all_finite(bg_f32(&param->state), count)))
-            return bg_fail(BG_E_NUMERIC, "stage %s: %s is not finite; a lower lr may help",
-                           bg_stage_names[run->stage < run->recipe->stages ? bg_run_stage(run)
-                                                                           : BG_STAGE_REPORT],
-                           param->name);
+        bool finite = bg_kernel_all_finite(bg_f32(&param->value), count);
+        if (finite && (!param->state.data || bg_kernel_all_finite(bg_f32(&param->state), count)))
+            continue;
+        return bg_fail(BG_E_NUMERIC, "%s%s is not finite and cannot be saved; a lower lr may help",
+                       finite ? "momentum of " : "", param->name);
     }
     return BG_OK;
 }
@@ -165,6 +164,8 @@ static enum bg_status check_header(struct bg_h5 *file, int *stage)
     if (schema != CHECKPOINT_SCHEMA)
         FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d", (long long)schema, CHECKPOINT_SCHEMA);
     TRY(bg_h5_get_int(file, "", "complete", &complete));
+    if (complete != 1)
+        FAIL(BG_E_DATA, "not complete");
     TRY(bg_h5_get_int(file, "", "stage", &number));
     if (number < 0 || number > BG_STAGES)
         FAIL(BG_E_DATA, "stage %lld, limit is %d", (long long)number, BG_STAGES);

@@ -33,8 +33,12 @@ static enum bg_status read_section(const struct bg_arguments *arguments, const c
     }
     TRY(bg_text_check(&text));
     TRY(bg_yaml_parse_text(out, "recipe.yaml", bg_text_string(&text), text.length));
-    for (int i = 1; i < arguments->count; i++)
+    for (int i = 1; i < arguments->count; i++) {
+        if (strncmp(arguments->at[i], "data.", 5) != 0)
+            FAIL(BG_E_USAGE, "eval: '%s': only keys of the data can be given, as data.key=value",
+                 arguments->at[i]);
         TRY(bg_yaml_override(*out, arguments->at[i]));
+    }
 out:
     bg_text_free(&text);
     return rc;

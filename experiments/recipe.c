@@ -16,6 +16,7 @@
 #define RESOLVED_LIMIT (1 << 20)
 #define TABLE_ROWS     64
 #define METHODS_MAX    64
+#define ERRORS_SHOWN   50
 
 /* Keeps "there were errors" apart from failures that end the reading at once. */
 static enum bg_status collect(enum bg_status rc, const struct bg_text *errors, size_t before)
@@ -68,13 +69,17 @@ bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage)
 static void check_name(const struct bg_recipe *recipe, struct bg_text *errors)
 {
     const char *name = recipe->top.name;
-    if (!*name) /* a missing key is reported by the table already */
+    const struct bg_yaml *node = bg_yaml_get(bg_document_root(recipe->document), "name");
+    bool control = false;
+    if (!node) /* a missing key is reported by the table already */
         return;
-    if (*name == '.' || strchr(name, '/') || strlen(name) >= BG_NAME_MAX)
-        bg_options_error(errors, bg_yaml_get(bg_document_root(recipe->document), "name"), "name",
-                         "\"%s\" cannot name a folder: up to %d characters without '/', not "
-                         "beginning with '.'",
-                         name, BG_NAME_MAX - 1);
+    for (const char *at = name; *at; at++)
+        control = control || (unsigned char)*at < ' ' || *at == 0x7f;
+    if (!*name || control || *name == '.' || strchr(name, '/') || strlen(name) >= BG_NAME_MAX)
+        bg_options_error(errors, node, "name",
+                         "\"%s\" cannot name a folder: 1 to %d characters without '/' and control "
+                         "characters, not beginning with '.'",
+                         control ? "?" : name, BG_NAME_MAX - 1);
 }
 
 /* The choosers see a method's options, not where its name stands: an unknown name is reported here,
@@ -293,23 +298,25 @@ out:
     return rc;
 }
 
-/* One error is the sentence; several go to the log, and the sentence counts them. */
+/* One error is the sentence; several go to the log, and the sentence counts them. Of very many the
+ * first are enough. */
 static enum bg_status report_errors(const struct bg_text *errors, const char *path)
 {
     const char *line = bg_text_string(errors);
-    int count = 0;
+    int count = 0, shown = 0;
     if (errors->length == 0)
         return BG_OK;
     for (const char *at = line; *at; at++)
         count += *at == '\n';
-    if (count <= 1)
+    if (count <= 1 && !errors->failed)
         return bg_fail(BG_E_DATA, "%.*s", (int)strcspn(line, "\n"), line);
-    while (*line) {
+    for (; *line && shown < ERRORS_SHOWN; shown++) {
         size_t length = strcspn(line, "\n");
         bg_log(BG_LOG_ERROR, "%.*s", (int)length, line);
         line += length + (line[length] == '\n');
     }
-    return bg_fail(BG_E_DATA, "%s: %d errors", path, count);
+    return bg_fail(BG_E_DATA, "%s: %s%d errors%s", path, errors->failed ? "more than " : "", count,
+                   count > shown ? ", the first are listed" : "");
 }
 
 enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path, char *const *overrides,
@@ -325,8 +332,11 @@ enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path, char *co
     TRY(bg_yaml_parse_file(&recipe->document, path));
     for (int i = 0; i < count; i++)
         TRY(bg_yaml_override(recipe->document, overrides[i]));
-    TRY(read_sections(recipe, &errors));
-    TRY(print_foreign(recipe, &errors));
+    rc = read_sections(recipe, &errors);
+    if (rc == BG_OK)
+        rc = print_foreign(recipe, &errors);
+    if (rc != BG_OK && !errors.failed) /* a list that overflowed is an answer by itself */
+        goto out;
     TRY(report_errors(&errors, path));
     TRY(print_resolved(recipe, &errors));
     TRY(report_errors(&errors, path));

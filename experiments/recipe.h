@@ -76,8 +76,8 @@ void bg_recipe_free(struct bg_recipe *recipe); /* takes NULL */
 bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage);
 struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe);
 /* "train.epochs: 5 against 6" into out; false when both texts say the same. */
-BG_MUST enum bg_status bg_recipe_difference(const char *then, const char *now, bool *differ,
-                                            char out[512]);
+BG_MUST enum bg_status bg_recipe_difference(const char *path, const char *then, const char *now,
+                                            bool *differ, char out[512]);
 /* Tables for `bitgrad list recipe`: section name ("" = top level) and its keys. */
 struct bg_recipe_section {
     const char *name;

@@ -77,7 +77,8 @@ static void compare(struct difference *difference, const struct bg_yaml *then,
         say(difference, value_text(then), value_text(now));
 }
 
-enum bg_status bg_recipe_difference(const char *then, const char *now, bool *differ, char out[512])
+enum bg_status bg_recipe_difference(const char *path, const char *then, const char *now,
+                                    bool *differ, char out[512])
 {
     struct bg_document *a = NULL, *b = NULL;
     struct difference difference = {.out = out};
@@ -87,7 +88,7 @@ enum bg_status bg_recipe_difference(const char *then, const char *now, bool *dif
     out[0] = '\0';
     if (!strcmp(then, now))
         return BG_OK;
-    TRY(bg_yaml_parse_text(&a, "recipe.yaml", then, strlen(then)));
+    TRY(bg_yaml_parse_text(&a, path, then, strlen(then)));
     TRY(bg_yaml_parse_text(&b, "recipe", now, strlen(now)));
     compare(&difference, bg_document_root(a), bg_document_root(b));
     *differ = difference.found;

@@ -51,7 +51,7 @@ const struct bg_option bg_profile_table[] = {
     {"reset", BG_OPT_BOOL, PROFILE(reset), "false", 0, 0, NULL,
      "every cycle starts again from the trained weights"},
     {"per_channel", BG_OPT_BOOL, PROFILE(per_channel), "false", 0, 0, NULL,
-     "mean squares of every channel as well"},
+     "mean squares of every channel as well, along training too (profile_every)"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 #define QUANTIZE(field) offsetof(struct bg_quantize_section, field)

@@ -11,7 +11,8 @@
 #include "experiments/environment.h"
 #include "experiments/table.h"
 
-#define BG_RUN_SCHEMA 1
+#define BG_RUN_SCHEMA     1
+#define BG_RECORD_CLASSES 1024 /* as many as a bg_evaluation counts */
 
 enum bg_record_table {
     BG_TABLE_TRAIN_STEPS,

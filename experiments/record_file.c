@@ -106,7 +106,7 @@ static enum bg_status read_spec(struct bg_sample_spec *spec, struct bg_h5 *file)
     TRY(read_limited(file, "height", 1, large, &spec->height));
     TRY(read_limited(file, "width", 1, large, &spec->width));
     TRY(read_limited(file, "channels", 1, large, &spec->channels));
-    TRY(read_limited(file, "classes", 1, 1024, &number));
+    TRY(read_limited(file, "classes", 1, BG_RECORD_CLASSES, &number));
     spec->classes = (int)number;
     TRY(read_limited(file, "input_dtype", 0, BG_DTYPES - 1, &number));
     spec->dtype = (enum bg_dtype)number;
@@ -329,6 +329,8 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     if (schema != BG_RUN_SCHEMA)
         FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d", (long long)schema, BG_RUN_SCHEMA);
     TRY(bg_h5_get_int(file, "", "complete", &complete));
+    if (complete != 1)
+        FAIL(BG_E_DATA, "not complete");
     TRY(read_names(out, file));
     TRY(read_meta(out, file, &plans));
     TRY(bg_h5_take_text(file, "recipe", &out->recipe));

@@ -1,6 +1,7 @@
 /* Opening a run: its directory, lock, recipe, data and network, and the resume. */
 #include "experiments/run.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 #include "core/mem.h"
 
 #define TEXT_LIMIT (1 << 24)
+
+static_assert(sizeof((struct bg_evaluation *)0)->class_count == BG_RECORD_CLASSES * sizeof(int64_t),
+              "an evaluation holds every class of a record");
 
 enum bg_stage bg_run_stage(const struct bg_run *run)
 {
@@ -51,6 +55,22 @@ static void drop_lock(struct bg_run *run)
     run->lock = -1;
 }
 
+/* Without its recipe a run cannot be gone on with, and beginning anew would write over it. */
+static enum bg_status refuse_foreign(const struct bg_run *run)
+{
+    static const char *const names[] = {"run.h5", BG_CHECKPOINT_LAST};
+    char path[BG_PATH_MAX];
+    enum bg_status rc = BG_OK;
+    for (int i = 0; i < 2; i++) {
+        TRY(bg_path_join(path, run->dir, names[i]));
+        if (bg_file_exists(path))
+            FAIL(BG_E_MISMATCH, "%s holds %s but no recipe.yaml; use another --out", run->dir,
+                 names[i]);
+    }
+out:
+    return rc;
+}
+
 /* Sets *known when the directory holds this recipe; refuses another one. */
 static enum bg_status compare_recipe(struct bg_run *run, bool *known)
 {
@@ -62,11 +82,14 @@ static enum bg_status compare_recipe(struct bg_run *run, bool *known)
 
     *known = false;
     TRY(bg_path_join(path, run->dir, "recipe.yaml"));
-    if (!bg_file_exists(path))
+    if (!bg_file_exists(path)) {
+        TRY(refuse_foreign(run));
         goto out;
+    }
     *known = true;
     TRY(bg_file_read(path, TEXT_LIMIT, &text, &length));
-    TRY(bg_recipe_difference(text, bg_text_string(&run->recipe->resolved), &differ, difference));
+    TRY(bg_recipe_difference(path, text, bg_text_string(&run->recipe->resolved), &differ,
+                             difference));
     if (differ)
         FAIL(BG_E_MISMATCH, "%s holds a run of another recipe: %s; use another --out", run->dir,
              difference);
@@ -116,6 +139,9 @@ static enum bg_status open_network(struct bg_run *run)
     bg_text_init(&errors, 1 << 16);
     rc = bg_data_open(&run->data, recipe->top.data, (uint64_t)recipe->top.seed, &errors);
     TRY(read_errors(rc, &errors));
+    if (run->data->spec.classes > BG_RECORD_CLASSES)
+        FAIL(BG_E_DATA, "data set %s: %d classes, limit is %d", run->data->train.title,
+             run->data->spec.classes, BG_RECORD_CLASSES);
     rc = bg_net_create(&run->net, recipe->top.network, &run->data->spec,
                        (enum bg_loss)recipe->train.loss, recipe->train.label_smoothing, &errors);
     TRY(read_errors(rc, &errors));
@@ -127,6 +153,27 @@ static enum bg_status open_network(struct bg_run *run)
 out:
     bg_text_free(&errors);
     return rc;
+}
+
+/* All layers are moved by the section's one method, and evaluation rescales in f32. */
+static enum bg_status check_methods(const struct bg_plan *plan, const char *path,
+                                    const char *section, const struct bg_train_options *options)
+{
+    if (strcmp(plan->requant, "f32-rne") != 0)
+        return bg_fail(BG_E_UNSUPPORTED, "%s: requant %s is not available, f32-rne is", path,
+                       plan->requant);
+    for (int i = 0; i < plan->count; i++) {
+        const struct bg_plan_layer *layer = &plan->layer[i];
+        char bits[16] = "";
+        if (!strcmp(layer->update, options->update) && !layer->update_bits)
+            continue;
+        if (layer->update_bits)
+            (void)snprintf(bits, sizeof bits, ":%d", layer->update_bits);
+        return bg_fail(BG_E_UNSUPPORTED,
+                       "%s: layer %s: u=%s%s is not available, %s.update moves all layers by %s",
+                       path, layer->name, layer->update, bits, section, options->update);
+    }
+    return BG_OK;
 }
 
 /* A plan file is tried on the network at once: a wrong bit or name must not wait for its stage. */
@@ -144,6 +191,9 @@ static enum bg_status read_given(struct bg_run *run)
         goto out;
     TRY(bg_file_read(path, TEXT_LIMIT, &text, &length));
     TRY(bg_plan_parse(&run->given, path, text));
+    if (*run->recipe->quantize.plan)
+        TRY(check_methods(&run->given, path, "train", &run->recipe->train));
+    TRY(check_methods(&run->given, path, "finetune", &run->recipe->finetune));
     rc = bg_run_apply(run, &run->given);
     if (rc != BG_OK)
         rc = strstr(bg_error(), path) ? rc : bg_fail_prefix(rc, "%s: ", path);
@@ -198,10 +248,9 @@ static enum bg_status fill_record(struct bg_run *run)
     record->mean = run->data->mean;
     record->std = run->data->std;
     bg_environment_now(&record->environment);
-    TRY(bg_trainer_profile_make(run->net, false, &record->profile[BG_PROFILE_TRAIN]));
-    TRY(bg_trainer_profile_make(run->net, run->recipe->profile.per_channel,
-                                &record->profile[BG_PROFILE_STAGE]));
-    TRY(bg_trainer_profile_make(run->net, false, &record->profile[BG_PROFILE_FINETUNE]));
+    for (int i = 0; i < BG_PROFILES; i++)
+        TRY(bg_trainer_profile_make(run->net, run->recipe->profile.per_channel,
+                                    &record->profile[i]));
     TRY(read_given(run));
     TRY(bg_run_list_implementations(run));
 out:
@@ -262,6 +311,7 @@ enum bg_status bg_run_open(struct bg_run **out, const struct bg_recipe *recipe, 
     if (!run->finished) {
         TRY(open_network(run));
         TRY(fill_record(run));
+        TRY(bg_run_check_select(run));
         TRY(bg_path_join(path, run->dir, "recipe.yaml"));
         if (!known)
             TRY(bg_file_write(path, bg_text_string(&recipe->resolved), recipe->resolved.length));

@@ -67,6 +67,9 @@ BG_MUST enum bg_status bg_run_work(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_train(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_profile(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_select(struct bg_run *run);
+/* What the select stage would refuse, found before anything is trained: an unknown pinned layer,
+ * bits that do not fit, no validation part to search on, no profile for the policy. */
+BG_MUST enum bg_status bg_run_check_select(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_finetune(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_evaluate(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_report(struct bg_run *run);

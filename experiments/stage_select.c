@@ -131,10 +131,11 @@ static struct bg_profile profile_view(const struct bg_record *record)
 {
     struct bg_profile view = record->profile[BG_PROFILE_STAGE];
     const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
-    if (view.rows == 0 && !view.per_channel) {
+    if (view.rows == 0) {
         view.rows = along->rows;
         view.row_step = along->row_step;
         view.stats = along->stats;
+        view.channel_square = along->channel_square;
     }
     if (view.cycles == 0) {
         view.cycles = along->cycles;
@@ -167,31 +168,41 @@ out:
     return rc;
 }
 
-static enum bg_status rank(struct search *search)
+static enum bg_status rank_by(struct search *search, const struct bg_profile *profile)
 {
     struct bg_run *run = search->run;
-    struct bg_profile profile = profile_view(&run->record);
     struct bg_select_input input = {.layers = run->record.layers,
                                     .names = search->names,
                                     .weights = search->weights,
                                     .macs = search->macs,
                                     .pinned = search->pinned,
-                                    .profile = &profile,
+                                    .profile = profile,
                                     .weight_step = search->step,
                                     .classes = run->data->spec.classes,
                                     .seed = (uint64_t)run->recipe->top.seed};
     enum bg_status rc = BG_OK;
-    TRY(bg_select_pinned(&run->recipe->select, search->names, input.layers, search->pinned));
-    TRY(measure_steps(search));
     TRY(bg_ranking_make(&search->ranking, input.layers));
     TRY(run->recipe->policy->rank(run->recipe->policy_options, &input, &search->ranking));
+out:
+    return rc;
+}
+
+static enum bg_status rank(struct search *search)
+{
+    const struct bg_record *record = &search->run->record;
+    struct bg_profile profile = profile_view(record);
+    enum bg_status rc = BG_OK;
+    TRY(bg_select_pinned(&search->run->recipe->select, search->names, record->layers,
+                         search->pinned));
+    TRY(measure_steps(search));
+    TRY(rank_by(search, &profile));
     TRY(record_ranking(search));
     bg_log(BG_LOG_DEBUG, "select: %s", search->ranking.note);
 out:
     return rc;
 }
 
-static enum bg_status prepare(struct search *search)
+static enum bg_status list_layers(struct search *search)
 {
     struct bg_run *run = search->run;
     const struct bg_graph *graph = run->net->graph;
@@ -208,6 +219,16 @@ static enum bg_status prepare(struct search *search)
         search->weights[i] = bg_tensor_count(&bg_graph_layer_weight(graph, i)->value);
         search->macs[i] = bg_node_macs(bg_graph_layer(graph, i));
     }
+out:
+    return rc;
+}
+
+static enum bg_status prepare(struct search *search)
+{
+    struct bg_run *run = search->run;
+    enum bg_status rc = BG_OK;
+
+    TRY(list_layers(search));
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &search->calibration));
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false,
@@ -218,20 +239,35 @@ out:
     return rc;
 }
 
+static void free_search(struct search *search)
+{
+    bg_ranking_free(&search->ranking);
+    bg_snapshot_free(search->trained);
+    bg_loader_destroy(search->calibration);
+    bg_loader_destroy(search->validation);
+    bg_free((void *)search->names);
+    bg_free(search->pinned);
+    bg_free(search->weights);
+    bg_free(search->macs);
+    bg_free(search->step);
+}
+
+static bool is_searched(const struct bg_select_options *options)
+{
+    return options->search == BG_SEARCH_BINARY || options->search == BG_SEARCH_LINEAR;
+}
+
 /* The plan by policy and search. */
 static enum bg_status find(struct search *search, struct bg_plan *plan)
 {
     struct bg_run *run = search->run;
     const struct bg_select_options *options = &run->recipe->select;
     struct bg_prefix_test test = {.self = search, .ok = ok};
-    bool tries = options->search == BG_SEARCH_BINARY || options->search == BG_SEARCH_LINEAR;
+    bool tries = is_searched(options);
     int k = 0, evaluations = 0;
     bool passed = false;
     enum bg_status rc = BG_OK;
 
-    if (tries && !search->validation)
-        FAIL(BG_E_DATA, "select: search %s needs a validation part; set data.validation",
-             bg_search_names[options->search]);
     TRY(rank(search));
     if (tries && !known_trial(search, 0))
         TRY(try_prefix(search, 0, &passed));
@@ -270,14 +306,73 @@ enum bg_status bg_stage_select(struct bg_run *run)
     TRY(settle(&search, &plan));
 out:
     bg_plan_free(&plan);
-    bg_ranking_free(&search.ranking);
-    bg_snapshot_free(search.trained);
-    bg_loader_destroy(search.calibration);
-    bg_loader_destroy(search.validation);
-    bg_free((void *)search.names);
-    bg_free(search.pinned);
-    bg_free(search.weights);
-    bg_free(search.macs);
-    bg_free(search.step);
+    free_search(&search);
+    return rc;
+}
+
+/* A profile with one row of each kind that the recipe's stages will bring; its values do not
+ * matter. */
+static enum bg_status expect_profile(const struct bg_run *run, struct bg_profile *out)
+{
+    const struct bg_profile_options *options = &run->recipe->profile;
+    bool profiles = bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE);
+    bool trains = bg_recipe_has_stage(run->recipe, BG_STAGE_TRAIN);
+    bool resets = profiles && options->cycles > 0 && options->reset;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_trainer_profile_make(run->net, options->per_channel, out));
+    if ((profiles && options->batches > 0) || (trains && run->recipe->train.profile_every > 0)) {
+        TRY(bg_profile_add_row(out, 1));
+        for (int q = 0; q < BG_QUANTITIES; q++)
+            for (int i = 0; i < out->layers; i++)
+                bg_profile_at(out, 0, (enum bg_quantity)q, i)->count = 1;
+    }
+    if (trains || (profiles && options->cycles > 0)) {
+        TRY(bg_profile_add_cycle(out, 1));
+        for (int r = 0; r < BG_REFERENCES; r++)
+            for (int i = 0; i < out->layers && (r == BG_REFERENCE_RESET) == resets; i++)
+                *bg_profile_displacement_at(out, 0, (enum bg_reference)r, i) = 1.0;
+    }
+out:
+    return rc;
+}
+
+static enum bg_status try_policy(struct search *search)
+{
+    struct bg_run *run = search->run;
+    struct bg_profile expected = {0};
+    struct bg_plan plan = {0};
+    const struct bg_select_options *options = &run->recipe->select;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_select_pinned(options, search->names, run->record.layers, search->pinned));
+    TRY(bg_net_plan(run->net, (int)options->second_bits, (int)options->activation_bits, &plan));
+    TRY(bg_run_apply(run, &plan));
+    TRY(bg_run_apply(run, NULL));
+    TRY(expect_profile(run, &expected));
+    for (int i = 0; i < run->record.layers; i++)
+        search->step[i] = 1.0;
+    TRY(rank_by(search, &expected));
+out:
+    bg_profile_free(&expected);
+    bg_plan_free(&plan);
+    return rc;
+}
+
+enum bg_status bg_run_check_select(struct bg_run *run)
+{
+    const struct bg_select_options *options = &run->recipe->select;
+    struct search search = {.run = run};
+    enum bg_status rc = BG_OK;
+
+    if (!bg_recipe_has_stage(run->recipe, BG_STAGE_SELECT) || *options->plan)
+        return BG_OK;
+    if (is_searched(options) && run->data->validation_count == 0)
+        return bg_fail(BG_E_DATA, "select: search %s needs a validation part; set data.validation",
+                       bg_search_names[options->search]);
+    TRY(list_layers(&search));
+    TRY(try_policy(&search));
+out:
+    free_search(&search);
     return rc;
 }

@@ -84,6 +84,10 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
     TRY(bg_run_source(run, BG_PART_TRAIN, training->options->batch, true, &source));
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false, &validation));
+    if (training->options->epochs > 0 &&
+        training->options->warmup > (double)training->options->epochs)
+        bg_log(BG_LOG_WARN, "%s: warmup of %g epochs is longer than the %lld trained",
+               training->name, training->options->warmup, (long long)training->options->epochs);
     training->total = training->options->epochs * bg_source_batches(source);
     rc = bg_trainer_train(run->trainer, training->options, source, validation, &run->state, &hooks);
     if (rc == BG_E_INTERRUPTED) {

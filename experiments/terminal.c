@@ -64,6 +64,14 @@ static const char *level_paint(enum bg_level level)
     }
 }
 
+/* Sentences quote names out of files and command lines: what would move the cursor or break the
+ * line is shown as '?'. */
+static void put_sentence(const char *text)
+{
+    for (; *text; text++)
+        (void)fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, stderr);
+}
+
 static void show_message(void *self, enum bg_level level, const char *text)
 {
     const char *paint = level_paint(level);
@@ -74,7 +82,12 @@ static void show_message(void *self, enum bg_level level, const char *text)
     if (level > terminal.level)
         return;
     bg_terminal_clear();
-    fprintf(stderr, "%s%s%s%s\n", paint, word, text, *paint ? "\033[0m" : "");
+    fprintf(stderr, "%s%s", paint, word);
+    if (level <= BG_LOG_WARN)
+        put_sentence(text);
+    else
+        fputs(text, stderr);
+    fprintf(stderr, "%s\n", *paint ? "\033[0m" : "");
 }
 
 void bg_terminal_error(const char *sentence)

@@ -56,6 +56,8 @@ static enum bg_status read_npz(const struct bg_net *net, const char *path, struc
     enum bg_status rc = BG_OK;
     struct bg_npz *npz = NULL;
     TRY(bg_npz_open(&npz, path));
+    if (bg_npz_count(npz) == 0)
+        FAIL(BG_E_DATA, "%s: no arrays in it", path);
     TRY(bg_snapshot_make(out, bg_npz_count(npz), 0));
     for (int i = 0; i < bg_npz_count(npz); i++)
         TRY(read_array(net, npz, path, bg_npz_name(npz, i), &(*out)->param[i]));

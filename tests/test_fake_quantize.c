@@ -28,16 +28,16 @@ Test(fake_quantize, weights_are_projected_before_forward)
                 double largest = 0.0, mean = 0.0;
                 for (int i = 0; i < 18; i++) {
                     largest = fmax(largest, fabs((double)w[i]));
-                    mean += fabs((double)w[i]) / 18.0;
+                    mean += fabs((double)w[i]);
                 }
+                mean /= 18.0;
                 for (int i = 0; i < 18; i++) {
                     float y = bg_f32(&weight->forward)[18 * c + i];
                     float s = bits == 1 ? (float)mean : (float)(largest / 7.0);
                     float expected = s * rintf(w[i] / s);
                     if (bits == 1)
                         expected = w[i] >= 0.0f ? s : -s;
-                    cr_expect(fabsf(y - expected) < 1e-6f, "%d bits: %g, %g", bits, (double)y,
-                              (double)expected);
+                    cr_expect(y == expected, "%d bits: %g, %g", bits, (double)y, (double)expected);
                 }
             }
             support_descend(graph, 0.5);
@@ -140,6 +140,15 @@ Test(fake_quantize, activation_gradient_is_its_surrogate)
     }
 }
 
+/* A step below 1 whose range, and then itself, were rounded to f32. */
+#define STEP_SLACK 0x1p-23
+/* A sum of two products of at most 1/2 (dy of a mean over 2) and 9 (a normal value): 3 roundings of
+ * at most 9 * 2^-24. */
+#define WEIGHT_GRADIENT_SLACK 2e-6
+/* 72 such gradients times a slope of at most 3; of those between the ends the ratio, below 3, is
+ * rounded to f32 and the gradient is at most 9; over sqrt(216). */
+#define STEP_GRADIENT_SLACK 8e-5
+
 /* LSQ (Esser et al., ICLR 2020): start 2 mean|w| / sqrt(qmax), from the range method; gradient of
  * the step per element rint(w/s) - w/s between qmin and qmax, else qmin or qmax, times 1 / sqrt(n
  * qmax). */
@@ -164,7 +173,7 @@ Test(fake_quantize, learned_step_start_and_gradient)
         double mean = 0.0;
         for (int i = 0; i < 72; i++)
             mean += fabs((double)bg_f32(&weight->value)[72 * c + i]) / 72.0;
-        cr_expect(fabs((double)bg_f32(&step->value)[c] - 2.0 * mean / sqrt(3.0)) < 1e-6);
+        cr_expect(fabs((double)bg_f32(&step->value)[c] - 2.0 * mean / sqrt(3.0)) < STEP_SLACK);
         bg_f32(&step->value)[c] *= 0.5f; /* so that some weights are clipped */
     }
     step->version++;
@@ -180,12 +189,13 @@ Test(fake_quantize, learned_step_start_and_gradient)
             for (int b = 0; b < 2; b++)
                 d += (double)dy[3 * b + c] * (double)data.images[72 * b + i];
             /* the mask ends half a step outside the grid, LSQ's step rule at its last code */
-            cr_expect(fabs((double)straight[72 * c + i] - (fabs(ratio) <= 3.5 ? d : 0.0)) < 1e-5);
+            cr_expect(fabs((double)straight[72 * c + i] - (fabs(ratio) <= 3.5 ? d : 0.0)) <
+                      WEIGHT_GRADIENT_SLACK);
             expected += d * (fabs(ratio) < 3.0 ? rint(ratio) - ratio : copysign(3.0, ratio));
         }
         expected /= sqrt(72.0 * 3.0);
-        cr_expect(fabs((double)bg_f32(&step->grad)[c] - expected) < 1e-4, "%g against %g",
-                  (double)bg_f32(&step->grad)[c], expected);
+        cr_expect(fabs((double)bg_f32(&step->grad)[c] - expected) < STEP_GRADIENT_SLACK,
+                  "%g against %g", (double)bg_f32(&step->grad)[c], expected);
     }
     bg_f32(&step->value)[1] = -1.0f; /* a step that went below zero is raised to the floor */
     step->version++;
@@ -196,7 +206,8 @@ Test(fake_quantize, learned_step_start_and_gradient)
     bg_graph_destroy(graph);
 }
 
-/* 1-bit weights stand at +-mean|w| (NUMERICS, "Codes and grids"); a learned step starts there. */
+/* 1-bit weights stand at +-mean|w| (core/NUMERICS.md, "Codes and grids"); a learned step starts
+ * there. */
 Test(fake_quantize, a_learned_step_of_one_bit_starts_at_the_mean)
 {
     struct bg_graph *graph = support_fork();
@@ -270,7 +281,7 @@ Test(fake_quantize, learned_activation_step)
     for (int i = 0; i < 144; i++)
         mean += fabs((double)data.images[i]) / 144.0;
     /* the range is +-15 * 2 mean|x| / sqrt(15), in 15 steps around zero point 8 */
-    cr_expect(fabs((double)bg_f32(&step->value)[0] - 4.0 * mean / sqrt(15.0)) < 1e-6);
+    cr_expect(fabs((double)bg_f32(&step->value)[0] - 4.0 * mean / sqrt(15.0)) < STEP_SLACK);
     cr_expect(graph->node[0]->quantizer->grid.zero_point == 8);
     cr_expect(bg_f32(&step->grad)[0] != 0.0f && graph->node[0]->quantizer->observed == 1);
     support_descend(graph, 0.1);

@@ -92,6 +92,9 @@ Test(graph, refusals_name_the_node)
     cr_expect(bg_node_conv2d(graph, "conv3", x, &options, &y) != BG_OK);
     cr_expect(bg_node_linear(graph, "fc", x, 0, true, &y) == BG_E_SHAPE);
     cr_expect_str_eq(bg_error(), "linear fc: 0 output features: at least 1 is needed");
+    /* 192 inputs: one output more than fits, and refused before memory is asked for */
+    cr_expect(bg_node_linear(graph, "fc", x, INT32_MAX / 192 + 1, true, &y) == BG_E_SHAPE);
+    cr_expect_str_eq(bg_error(), "linear fc: weight has 2147483712 elements, limit is 2147483647");
     cr_expect(bg_node_max_pool(graph, "pool", x, &window, &y) != BG_OK);
     cr_expect(bg_node_dropout(graph, "drop", x, 1.0, &y) == BG_E_RANGE);
     cr_expect(bg_node_dropout(graph, "drop", x, (double)NAN, &y) == BG_E_RANGE);

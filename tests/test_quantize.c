@@ -184,8 +184,8 @@ Test(quantize, an_unknown_layer_is_answered_with_the_nearest_name)
     bg_graph_destroy(graph);
 }
 
-/* The activation acts on a pool's sum before it is requantised (NUMERICS): so behind a relu too the
- * pool reads codes, and the one grid behind it stands at the relu. */
+/* The activation acts on the sum of a pool before it is requantised: so behind a relu too the pool
+ * reads codes, and the one grid behind it stands at the relu. */
 Test(quantize, a_pool_behind_a_relu_asks_its_input)
 {
     struct bg_node *x = NULL;
@@ -198,6 +198,30 @@ Test(quantize, a_pool_behind_a_relu_asks_its_input)
     support_quantize(graph, 8, 8, false);
     cr_expect(at(graph, "relu") != NULL && at(graph, "conv") != NULL);
     cr_expect(at(graph, "global") == NULL);
+    bg_graph_destroy(graph);
+}
+
+/* A pool with a grid of its own is read as codes by the relu behind it: other bits of that relu ask
+ * nothing of the pool's input. */
+Test(quantize, a_relu_asks_nothing_through_a_grid)
+{
+    struct bg_node *x = NULL, *y = NULL;
+    struct bg_graph *graph = support_start(BG_F32, 0, &x);
+    struct bg_plan plan;
+
+    x = support_conv(graph, "conv", x);
+    OK(bg_node_global_pool(graph, "global", x, &x));
+    OK(bg_node_relu(graph, "relu", x, &y));
+    OK(bg_node_linear(graph, "one", x, 2, false, &x));
+    OK(bg_node_linear(graph, "two", y, 2, false, &y));
+    OK(bg_node_add(graph, "add", x, y, &x));
+    support_finish(graph, x);
+    support_plan(&plan, graph, 8, 8);
+    set_bits(&plan, "two", BG_ROLE_ACTIVATION, 4);
+    OK(bg_graph_quantize(graph, &plan, &min_max));
+    cr_expect(at(graph, "relu")->spec.bits == 4);
+    cr_expect(at(graph, "global")->spec.bits == 8 && at(graph, "conv")->spec.bits == 8);
+    bg_plan_free(&plan);
     bg_graph_destroy(graph);
 }
 

@@ -25,7 +25,11 @@ $ cp -r half g; cp g/run.h5 g/checkpoint-last.h5; bash go --out g
 err~ bitgrad: g/checkpoint-last.h5: .*
 exit: 65
 $ cp -r half h; echo 'name: [' > h/recipe.yaml; bash go --out h
-err~ bitgrad: recipe.yaml:.*
+err~ bitgrad: h/recipe.yaml:.*
+exit: 65
+
+$ cp -r half k; rm k/recipe.yaml; bash go --out k
+err: bitgrad: k holds run.h5 but no recipe.yaml; use another --out
 exit: 65
 
 # A damaged checkpoint is replaced by that of a stage's end: the same result.
@@ -72,18 +76,27 @@ exit: 65
 $ sed 's/a=u8/a=q8/' whole/plan.txt > p.txt; bash go --out p4 quantize.plan=p.txt 'stages=[train, evaluate]'
 err~ bitgrad: p.txt:2: layer conv1: .*
 exit: 65
+$ sed '2s/u=sgd/u=residual:8/' whole/plan.txt > p.txt; bash go --out p7 select.plan=p.txt
+err: bitgrad: p.txt: layer conv1: u=residual:8 is not available, finetune.update moves all layers by sgd
+exit: 65
+$ sed '1s/f32-rne/fixed-single/' whole/plan.txt > p.txt; bash go --out p8 select.plan=p.txt
+err: bitgrad: p.txt: requant fixed-single is not available, f32-rne is
+exit: 65
 $ bash go --out p5 select.plan=none.txt
 err~ bitgrad: none.txt: .*No such file or directory
 exit: 65
 $ head -c 300 /dev/zero > p.txt; bash go --out p6 select.plan=p.txt
 err~ bitgrad: p.txt.*
 exit: 65
-$ ls -d p1 p2 p3 p4 p5 p6 2>&1 | grep -c 'No such file'
-out: 6
+$ ls -d p1 p2 p3 p4 p5 p6 p7 p8 2>&1 | grep -c 'No such file'
+out: 8
 
 # Initial weights.
 $ bash go --out w1 weights=none.npz
 err~ bitgrad: none.npz: .*No such file or directory
+exit: 65
+$ { printf 'PK\005\006'; head -c 18 /dev/zero; } > empty.npz; bash go --out w4 weights=empty.npz
+err: bitgrad: empty.npz: no arrays in it
 exit: 65
 $ bash go --out w2 weights=whole/checkpoint-train.h5 'stages=[evaluate]' | grep fp32
 out~ fp32 +test accuracy 100.00 % .*
@@ -111,6 +124,9 @@ exit: 65
 $ bitgrad eval whole --data $DATA/images.h5 data.test_x=test/z
 err~ bitgrad: .*test/z.*
 exit: 65
+$ bitgrad eval whole train.epochs=3
+err: bitgrad: eval: 'train.epochs=3': only keys of the data can be given, as data.key=value
+exit: 64
 
 # IDX data.
 $ write_idx xi xl 12 4; write_idx yi yl 8 4; bitgrad data info idx train_images=xi train_labels=xl test_images=yi test_labels=yl | head -n 3 | cut -c 1-40

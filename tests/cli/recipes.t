@@ -66,6 +66,45 @@ $ bitgrad run ${RECIPES}/tiny.yaml name=a/b
 err~ bitgrad: .*name: "a/b" cannot name a folder.*
 exit: 65
 
+$ bitgrad run ${RECIPES}/tiny.yaml name=
+err~ bitgrad: .*name: "" cannot name a folder: 1 to 63 characters.*
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'name="a\nb"'
+err~ bitgrad: .*name: "\?" cannot name a folder.*
+exit: 65
+
+# A name that would break the line is shown on one.
+$ bitgrad run $'not\nthere.yaml'
+err~ bitgrad: not\?there.yaml: .*No such file or directory
+exit: 65
+
+# What the select stage would refuse is refused before the training.
+$ bitgrad run ${RECIPES}/tiny.yaml 'select.pinned=[conv3]' --out x
+err~ bitgrad: select.pinned: no layer 'conv3'.*
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml data.validation=0 --out x
+err: bitgrad: select: search binary needs a validation part; set data.validation
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'stages=[train, select]' --out x
+err: bitgrad: gradient-profile: the profile has no gradients; run the profile stage
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'select={policy: weight-displacement, options: {reference: reset}}' --out x
+err: bitgrad: weight-displacement: the profile has no cycle measured against "reset"; run the train or profile stage so
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml select.activation_bits=1 --out x
+err~ bitgrad: layer conv1: a=u1 needs an input without negative values.*
+exit: 65
+
+# A network that fits nowhere.
+$ bitgrad run ${RECIPES}/tiny.yaml 'network={layers: [{linear: {out: 65536}}, {linear: {out: 65536}}, {linear: {out: 4}}]}' --out x
+err~ bitgrad: command line:[0-9:]+ linear linear2: weight has 4294967296 elements, limit is 2147483647
+exit: 65
+
 # Impossible shapes name the layer.
 $ bitgrad run ${RECIPES}/tiny.yaml network.layers.0.conv.kernel=15 --out x
 err~ bitgrad: .*/tiny.yaml:[0-9]+:[0-9]+: conv2d conv1: kernel 15x15 does not fit input 12x12 with padding 1
@@ -102,6 +141,13 @@ err~ bitgrad: few.yaml:1:1: network: section is missing
 err: bitgrad: few.yaml: 2 errors
 exit: 65
 
+# Of very many errors the first are listed.
+$ for i in {1..20000}; do echo "k$i: 1"; done > many.yaml; bitgrad config show many.yaml
+err: bitgrad: many.yaml:1:1: k1: unknown key
+err...
+err~ bitgrad: many.yaml: more than [0-9]+ errors, the first are listed
+exit: 65
+
 $ bitgrad run ${RECIPES}/tiny.yaml train.milestones=1,2
 err~ bitgrad: override "train.milestones=1,2": a list needs brackets.*
 exit: 64
@@ -118,4 +164,16 @@ exit: 74
 # Training that runs away stops and names what is not finite; nothing of it is saved.
 $ bitgrad run -q ${RECIPES}/tiny.yaml train.lr=1000 train.epochs=30 --out away
 err~ bitgrad: .*step [0-9]+.*: .* not finite.*
+exit: 65
+$ bitgrad run -q ${RECIPES}/tiny.yaml train.lr=1000 train.epochs=1 --out away1
+err: bitgrad: batch-norm2.running_var is not finite and cannot be saved; a lower lr may help
+exit: 65
+
+# A warm-up that never ends is said.
+$ bitgrad run -q ${RECIPES}/tiny.yaml train.warmup=5 'stages=[train]' --out warm > /dev/null
+err: bitgrad: warning: train: warmup of 5 epochs is longer than the 3 trained
+
+# Per-channel statistics recorded along training serve a policy too.
+$ bitgrad run ${RECIPES}/tiny.yaml profile.batches=0 train.profile_every=4 profile.per_channel=true select.options.granularity=channel report.figures=false --out channels -q | grep statistic: ; bitgrad run ${RECIPES}/tiny.yaml --out channels -q 2>/dev/null
+out: statistic: mean of mean square per channel of weight gradients over 6 batches, ascending
 exit: 65
