@@ -43,10 +43,11 @@ LDFLAGS_ALL = $(OPT_$(MODE)) -fopenmp $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lpthread -lm
 
 # core/kernel_*.c are compiled once per instruction set; core/kernel.c picks at run time.
-ISAS := base avx2 avx512
+ISAS := base avx2 avx512 vnni
 ISA_base :=
 ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+ISA_vnni := $(ISA_avx512) -mavx512vnni
 
 KERNELS := $(sort $(wildcard core/kernel_*.c))
 LIB_SOURCES := $(filter-out $(KERNELS),$(foreach d,$(DIRS),$(sort $(wildcard $(d)/*.c))))

@@ -54,9 +54,18 @@ static enum bg_status check_name(const struct bg_graph *graph, const char *name)
     return BG_OK;
 }
 
+static int input_count(const struct bg_node_spec *spec)
+{
+    return spec->op->most_inputs > 0 ? spec->inputs : spec->op->inputs;
+}
+
 static enum bg_status check_inputs(const struct bg_graph *graph, const struct bg_node_spec *spec)
 {
-    for (int i = 0; i < spec->op->inputs; i++) {
+    int count = input_count(spec), least = spec->op->inputs, most = spec->op->most_inputs;
+
+    if (most > 0 && (count < least || count > most))
+        return bg_fail(BG_E_USAGE, "%d inputs: %d to %d are possible", count, least, most);
+    for (int i = 0; i < count; i++) {
         const struct bg_node *input = spec->input[i];
         if (input == NULL)
             return bg_fail(BG_E_USAGE, "input %d is missing", i + 1);
@@ -87,7 +96,7 @@ enum bg_status bg_node_begin(struct bg_graph *graph, const struct bg_node_spec *
                              .graph = graph,
                              .index = graph->nodes,
                              .layer = (spec->op->flags & BG_OP_LAYER) != 0 ? graph->layers : -1,
-                             .inputs = spec->op->inputs};
+                             .inputs = input_count(spec)};
     memcpy(node->input, spec->input, sizeof node->input);
     TRY(bg_text_copy(node->name, sizeof node->name, spec->name));
     if (spec->attributes_size > 0) {
@@ -208,6 +217,13 @@ int64_t bg_node_macs(const struct bg_node *node)
     return node->op->macs == NULL ? 0 : node->op->macs(node);
 }
 
+bool bg_graph_is_integer(const struct bg_graph *graph, const char **why)
+{
+    if (why != NULL)
+        *why = graph->emulated;
+    return graph->integer;
+}
+
 struct bg_node *bg_graph_logits(const struct bg_graph *graph)
 {
     return graph->loss == NULL ? NULL : graph->loss->input[0];
@@ -229,7 +245,7 @@ struct bg_param *bg_graph_layer_weight(const struct bg_graph *graph, int layer)
 }
 
 /* Flatten, dropout and max pool carry the codes of the node that made them. */
-struct bg_node *bg_node_maker(struct bg_node *node)
+const struct bg_node *bg_node_maker(const struct bg_node *node)
 {
     while ((node->op->flags & BG_OP_KEEPS_CODES) != 0)
         node = node->input[0];

@@ -42,6 +42,9 @@ BG_MUST enum bg_status bg_node_batch_norm(struct bg_graph *graph, const char *na
                                           struct bg_node **out);
 BG_MUST enum bg_status bg_node_relu(struct bg_graph *graph, const char *name, struct bg_node *x,
                                     struct bg_node **out);
+/* min(max(x, 0), 6); no gradient at 0 and at 6. */
+BG_MUST enum bg_status bg_node_relu6(struct bg_graph *graph, const char *name, struct bg_node *x,
+                                     struct bg_node **out);
 struct bg_pool2d {
     int64_t kernel[2], stride[2], padding[2];
 };
@@ -53,6 +56,10 @@ BG_MUST enum bg_status bg_node_global_pool(struct bg_graph *graph, const char *n
                                            struct bg_node *x, struct bg_node **out);
 BG_MUST enum bg_status bg_node_add(struct bg_graph *graph, const char *name, struct bg_node *a,
                                    struct bg_node *b, struct bg_node **out);
+/* Along channels; 2 to 4 inputs of one height and width. */
+BG_MUST enum bg_status bg_node_concat(struct bg_graph *graph, const char *name,
+                                      struct bg_node *const *inputs, int count,
+                                      struct bg_node **out);
 BG_MUST enum bg_status bg_node_flatten(struct bg_graph *graph, const char *name, struct bg_node *x,
                                        struct bg_node **out);
 BG_MUST enum bg_status bg_node_dropout(struct bg_graph *graph, const char *name, struct bg_node *x,
@@ -74,10 +81,24 @@ const char *bg_node_op(const struct bg_node *node);               /* "conv2d", .
 const struct bg_shape *bg_node_shape(const struct bg_node *node); /* per sample: rank 3, (H,W,C) */
 int bg_node_input_count(const struct bg_node *node);
 struct bg_node *bg_node_input_at(const struct bg_node *node, int index);
-int bg_node_layer(const struct bg_node *node);    /* layer index or -1 */
+int bg_node_layer(const struct bg_node *node); /* layer index or -1 */
+/* What a node was made with; NULL (0) for nodes of other ops. */
+const struct bg_conv2d *bg_node_conv2d_options(const struct bg_node *node);
+const struct bg_pool2d *bg_node_pool2d_options(const struct bg_node *node);   /* max, average */
+double bg_node_epsilon(const struct bg_node *node);                           /* batch norm */
+const struct bg_sample_spec *bg_node_sample_spec(const struct bg_node *node); /* input */
+/* Its parameters in order: weight, bias; gamma, beta, running mean, running variance. NULL beyond.
+ */
+const struct bg_param *bg_node_param_at(const struct bg_node *node, int index);
+/* The grid of a node's output, NULL = none. */
+const struct bg_quantizer *bg_node_quantizer(const struct bg_node *node);
 int64_t bg_node_macs(const struct bg_node *node); /* multiply-accumulates per sample */
 struct bg_node *
 bg_graph_logits(const struct bg_graph *graph); /* the loss's input; NULL before there is a loss */
+
+/* The graph's loss of `batch` samples' logits (batch x classes), mean, labels in range. */
+double bg_graph_loss(const struct bg_graph *graph, const float *logits, const int32_t *labels,
+                     int64_t batch);
 
 int bg_graph_layer_count(const struct bg_graph *graph);
 struct bg_node *bg_graph_layer(const struct bg_graph *graph, int layer);
@@ -97,6 +118,10 @@ struct bg_quantizer *bg_graph_quantizer(const struct bg_graph *graph, int index)
  * other layer's draw. */
 void bg_graph_initialise(struct bg_graph *graph, uint64_t seed);
 
+/* Has the plan on the graph an integer model (integer.h)? If not, *why (may be NULL) names the layer:
+ * "layer conv1: a=f32 has no integer form"; "" without a plan. */
+bool bg_graph_is_integer(const struct bg_graph *graph, const char **why);
+
 /* How ranges are found, by target. */
 struct bg_quantize_options {
     const struct bg_range_method *weight_range, *activation_range;
@@ -110,18 +135,19 @@ struct bg_quantize_options {
  * (core/NUMERICS.md, "Where grids stand"):
  *  - a weight with an integer spec gets a quantizer, per channel unless /tensor;
  *  - the tensor a layer reads gets one grid, at the node that makes it: the demand walks back
- *    through flatten, dropout and max pool (which keep codes) to the relu, add, norm, pool, layer
- *    or input that makes the values; every consumer of that node (residual adds too) reads the
+ *    through flatten, dropout and max pool (which keep codes) to the relu, add, concat, norm, pool,
+ *    layer or input that makes the values; every consumer of that node (residual adds too) reads the
  *    quantized tensor;
- *  - average and global pools have a grid of their own at their output (or at the relu behind) and
- *    ask the same bits of their input; adds (through a relu too) ask them of inputs that are not
- *    straight from a layer or norm. What a pool or an add asks yields to what a layer asks of the
- *    same tensor itself;
+ *  - a node that is asked for a grid asks the same bits of what it is computed from (form.h), unless
+ *    that is an accumulator or has a grid; so do the logits, of the last layer's bits. What is asked
+ *    so yields to what a layer asks of the same tensor itself;
  *  - raw-byte inputs at 8 bits have the fixed grid of bg_sample_spec;
  *  - unsigned with zero point 0 where the values cannot be negative, else affine;
  *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as is
- *    what cannot be honoured yet: g and dw other than f32, u other than sgd, requant other than
- *    f32-rne;
+ *    what cannot be honoured yet: g and dw other than f32, u other than sgd;
+ *  - a plan of 1 to 8 bits everywhere must have an integer model (integer.h): an accumulator that
+ *    could overflow, a value without an integer form are refused here. Any other plan is emulated
+ *    in f32 and may name no requant but f32-rne;
  *  - two layers that ask for different bits of one tensor, f32 included, or two that do through
  *    pools and adds: BG_E_DATA with both names;
  *  - an unknown layer name, or a layer of the graph missing in the plan: BG_E_DATA with the nearest

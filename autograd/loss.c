@@ -18,3 +18,14 @@ enum bg_status bg_loss_compile(const struct bg_compile *compile, struct bg_step 
     step->saved_bytes = compile->batch * step->node->input[0]->shape.dims[2] * 4;
     return BG_OK;
 }
+
+double bg_graph_loss(const struct bg_graph *graph, const float *logits, const int32_t *labels,
+                     int64_t batch)
+{
+    int64_t classes = graph->loss->input[0]->shape.dims[2];
+    double sum = 0.0;
+
+    for (int64_t i = 0; i < batch; i++)
+        sum += graph->loss->op->sample_loss(graph->loss, logits + i * classes, classes, labels[i]);
+    return sum / (double)batch;
+}

@@ -13,8 +13,10 @@
 
 #include "autograd/graph.h"
 #include "autograd/program.h"
+#include "core/dnn.h"
+#include "core/requant.h"
 
-#define BG_OP_INPUTS 2
+#define BG_OP_INPUTS 4
 #define BG_OP_PARAMS 4
 
 struct bg_op;
@@ -72,6 +74,9 @@ struct bg_graph {
     struct bg_node **layer;
     struct bg_quantizer **quantizer; /* per layer its input's, then its weight's; then others */
     struct bg_node *loss;
+    bool integer; /* the plan on it has an integer model, requantised so: */
+    enum bg_requant_mode requant;
+    char emulated[256]; /* why not */
 };
 
 /* Where an input's gradient of a step goes. */
@@ -132,6 +137,7 @@ struct bg_op {
     const char *name;
     unsigned flags;
     int inputs;
+    int most_inputs; /* when not 0: any number from `inputs` to this, as the node's spec says */
     /* Checks inputs and attributes and sets node->shape. Sentences need not name the node. */
     enum bg_status (*infer)(struct bg_node *node);
     /* Multiply-accumulates per sample; NULL = none. */
@@ -142,12 +148,22 @@ struct bg_op {
     enum bg_status (*forward)(struct bg_step *step, const struct bg_run *run);
     enum bg_status (*backward)(struct bg_step *step, const struct bg_run *run);
     void (*destroy)(struct bg_step *step); /* NULL = nothing to free; state may be NULL */
+    /* Losses: of one sample's logits. */
+    double (*sample_loss)(const struct bg_node *node, const float *x, int64_t classes,
+                          int32_t label);
     /* Names the primitives' implementations; NULL = runs none. */
     void (*implementation)(const struct bg_step *step, struct bg_implementation *out);
 };
 
 extern const struct bg_op *const bg_ops[]; /* NULL-terminated, generated */
-extern const struct bg_op bg_op_batch_norm, bg_op_input, bg_op_quantize, bg_op_relu;
+extern const struct bg_op bg_op_avg_pool, bg_op_batch_norm, bg_op_concat, bg_op_conv2d, bg_op_input,
+    bg_op_max_pool, bg_op_quantize, bg_op_relu, bg_op_relu6;
+
+/* Attributes of batch norm. Those of the input, of convolutions and of pools with a window are the
+ * structs that graph.h takes. */
+struct bg_batch_norm {
+    double epsilon, momentum;
+};
 
 /* For builders. A node begins with bg_node_begin (name checked, attributes copied, shape inferred),
  * takes parameters, and enters the graph with bg_node_end; a failure before that leaves the graph
@@ -156,6 +172,7 @@ struct bg_node_spec {
     const struct bg_op *op;
     const char *name;
     struct bg_node *input[BG_OP_INPUTS];
+    int inputs; /* read for ops that take any number of inputs */
     const void *attributes;
     size_t attributes_size;
 };
@@ -179,7 +196,7 @@ BG_MUST enum bg_status bg_model_param_set(struct bg_model_param *out, const char
 
 /* graph.c: the node whose grid a node's output is on: itself, or behind flatten, dropout and max
  * pool the node that makes the values. */
-struct bg_node *bg_node_maker(struct bg_node *node);
+const struct bg_node *bg_node_maker(const struct bg_node *node);
 
 /* A quantizer with what autograd keeps about it. */
 struct bg_model_quantizer {
@@ -234,8 +251,12 @@ BG_MUST enum bg_status bg_param_refresh(struct bg_param *param);
 /* Turns dLoss/d(forward) in param->grad into dLoss/d(value), and fills the learned step's. */
 void bg_param_straight_through(struct bg_param *param);
 
+/* Shapes of layers and pools for a batch size, the output's not yet inferred. */
+struct bg_conv_shape bg_conv2d_shape(const struct bg_node *node, int64_t batch);
+struct bg_conv_shape bg_linear_shape(const struct bg_node *node, int64_t batch);
+struct bg_pool_shape bg_pooled_shape(const struct bg_node *node, int64_t batch);
+
 /* weighted.c: what convolution and linear share. */
-struct bg_conv_shape;
 BG_MUST enum bg_status bg_weighted_compile(const struct bg_compile *compile, struct bg_step *step,
                                            const struct bg_conv_shape *shape);
 BG_MUST enum bg_status bg_weighted_forward(struct bg_step *step, const struct bg_run *run);
@@ -244,7 +265,6 @@ void bg_weighted_destroy(struct bg_step *step);
 void bg_weighted_implementation(const struct bg_step *step, struct bg_implementation *out);
 
 /* pooled.c: what max and average pooling share. */
-struct bg_pool_shape;
 BG_MUST enum bg_status bg_pooled_infer(struct bg_node *node);
 BG_MUST enum bg_status bg_pooled_compile(const struct bg_compile *compile, struct bg_step *step,
                                          bool max);

@@ -6,7 +6,6 @@ static enum bg_status compile(const struct bg_compile *compile, struct bg_step *
     return bg_pooled_compile(compile, step, false);
 }
 
-extern const struct bg_op bg_op_avg_pool;
 const struct bg_op bg_op_avg_pool = {
     .name = "avg_pool",
     .flags = BG_OP_POOLS | BG_OP_KEEPS_SIGN,

@@ -10,10 +10,6 @@
 
 #include "core/kernel.h"
 
-struct batch_norm {
-    double epsilon, momentum;
-};
-
 enum { GAMMA, BETA, RUNNING_MEAN, RUNNING_VAR };
 
 /* Per channel; mean and invstd live from forward to backward. */
@@ -23,7 +19,7 @@ struct state {
 
 static enum bg_status infer(struct bg_node *node)
 {
-    const struct batch_norm *norm = node->attributes;
+    const struct bg_batch_norm *norm = node->attributes;
 
     if (!(norm->epsilon > 0.0) || !isfinite(norm->epsilon))
         return bg_fail(BG_E_RANGE, "epsilon %g must be positive", norm->epsilon);
@@ -85,7 +81,7 @@ static void reference_statistics(const float *x, int64_t rows, int64_t channels,
 
 static void move_running(const struct bg_step *step, const struct bg_run *run, int64_t rows)
 {
-    const struct batch_norm *norm = step->node->attributes;
+    const struct bg_batch_norm *norm = step->node->attributes;
     const struct state *state = step->state;
     struct bg_param *mean = step->node->param[RUNNING_MEAN], *var = step->node->param[RUNNING_VAR];
     double m = run->moment->bn_momentum > 0.0 ? run->moment->bn_momentum : norm->momentum;
@@ -102,7 +98,7 @@ static void move_running(const struct bg_step *step, const struct bg_run *run, i
 
 static enum bg_status forward(struct bg_step *step, const struct bg_run *run)
 {
-    const struct batch_norm *norm = step->node->attributes;
+    const struct bg_batch_norm *norm = step->node->attributes;
     const struct state *state = step->state;
     struct bg_param *const *param = step->node->param;
     int64_t channels = channels_of(step), n = bg_tensor_count(&step->out), rows = n / channels;
@@ -202,7 +198,7 @@ enum bg_status bg_node_batch_norm(struct bg_graph *graph, const char *name, stru
                                   double epsilon, double momentum, struct bg_node **out)
 {
     enum bg_status rc = BG_OK;
-    const struct batch_norm attributes = {.epsilon = epsilon, .momentum = momentum};
+    const struct bg_batch_norm attributes = {.epsilon = epsilon, .momentum = momentum};
     const struct bg_node_spec spec = {.op = &bg_op_batch_norm,
                                       .name = name,
                                       .input = {x},

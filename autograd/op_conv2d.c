@@ -3,7 +3,7 @@
 #include "autograd/op.h"
 #include "core/dnn.h"
 
-static struct bg_conv_shape conv_shape(const struct bg_node *node, int64_t batch)
+struct bg_conv_shape bg_conv2d_shape(const struct bg_node *node, int64_t batch)
 {
     const struct bg_conv2d *conv = node->attributes;
     const int64_t *in = node->input[0]->shape.dims;
@@ -26,7 +26,7 @@ static struct bg_conv_shape conv_shape(const struct bg_node *node, int64_t batch
 static enum bg_status infer(struct bg_node *node)
 {
     enum bg_status rc = BG_OK;
-    struct bg_conv_shape shape = conv_shape(node, 1);
+    struct bg_conv_shape shape = bg_conv2d_shape(node, 1);
 
     TRY(bg_conv_shape_infer(&shape));
     node->shape = (struct bg_shape){3, {shape.out_height, shape.out_width, shape.out_channels}};
@@ -42,7 +42,7 @@ static int64_t macs(const struct bg_node *node)
 static enum bg_status compile(const struct bg_compile *compile, struct bg_step *step)
 {
     enum bg_status rc = BG_OK;
-    struct bg_conv_shape shape = conv_shape(step->node, compile->batch);
+    struct bg_conv_shape shape = bg_conv2d_shape(step->node, compile->batch);
 
     TRY(bg_conv_shape_infer(&shape));
     TRY(bg_weighted_compile(compile, step, &shape));
@@ -50,7 +50,6 @@ out:
     return rc;
 }
 
-extern const struct bg_op bg_op_conv2d;
 const struct bg_op bg_op_conv2d = {
     .name = "conv2d",
     .flags = BG_OP_LAYER | BG_OP_READS_INPUT,

@@ -23,19 +23,26 @@ static int64_t macs(const struct bg_node *node)
     return bg_tensor_count(&node->param[0]->value);
 }
 
-static enum bg_status compile(const struct bg_compile *compile, struct bg_step *step)
+struct bg_conv_shape bg_linear_shape(const struct bg_node *node, int64_t batch)
 {
-    enum bg_status rc = BG_OK;
-    struct bg_conv_shape shape = {.batch = compile->batch,
+    const struct bg_shape *weight = &node->param[0]->value.shape;
+
+    return (struct bg_conv_shape){.batch = batch,
                                   .in_height = 1,
                                   .in_width = 1,
-                                  .in_channels = step->node->param[0]->value.shape.dims[1],
-                                  .out_channels = step->node->param[0]->value.shape.dims[0],
+                                  .in_channels = weight->dims[1],
+                                  .out_channels = weight->dims[0],
                                   .kernel_height = 1,
                                   .kernel_width = 1,
                                   .stride = {1, 1},
                                   .dilation = {1, 1},
                                   .groups = 1};
+}
+
+static enum bg_status compile(const struct bg_compile *compile, struct bg_step *step)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_conv_shape shape = bg_linear_shape(step->node, compile->batch);
 
     TRY(bg_conv_shape_infer(&shape));
     TRY(bg_weighted_compile(compile, step, &shape));

@@ -6,7 +6,6 @@ static enum bg_status compile(const struct bg_compile *compile, struct bg_step *
     return bg_pooled_compile(compile, step, true);
 }
 
-extern const struct bg_op bg_op_max_pool;
 const struct bg_op bg_op_max_pool = {
     .name = "max_pool",
     .flags = BG_OP_KEEPS_CODES | BG_OP_KEEPS_SIGN,

@@ -30,6 +30,19 @@ static enum bg_status backward(struct bg_step *step, const struct bg_run *run)
     return BG_OK;
 }
 
+static double sample_loss(const struct bg_node *node, const float *x, int64_t classes,
+                          int32_t label)
+{
+    double sum = 0.0;
+
+    (void)node;
+    for (int64_t i = 0; i < classes; i++) {
+        double d = (double)x[i] - (i == label ? 1.0 : 0.0);
+        sum += d * d;
+    }
+    return sum / (double)classes;
+}
+
 extern const struct bg_op bg_op_mse;
 const struct bg_op bg_op_mse = {
     .name = "mse",
@@ -39,6 +52,7 @@ const struct bg_op bg_op_mse = {
     .compile = bg_loss_compile,
     .forward = forward,
     .backward = backward,
+    .sample_loss = sample_loss,
 };
 
 enum bg_status bg_node_mse(struct bg_graph *graph, const char *name, struct bg_node *x,

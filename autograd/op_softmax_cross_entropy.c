@@ -20,9 +20,9 @@ static enum bg_status infer(struct bg_node *node)
     return bg_loss_infer(node);
 }
 
-/* One sample: returns its loss, p = softmax(x). A NaN logit makes the loss NaN. */
-static double sample_loss(const float *x, int64_t classes, int32_t label, double smoothing,
-                          float *p)
+/* One sample: returns its loss, p = softmax(x) unless NULL. A NaN logit makes the loss NaN. */
+static double softmax_loss(const float *x, int64_t classes, int32_t label, double smoothing,
+                           float *p)
 {
     double largest = (double)x[0], total = 0.0, sum = 0.0, log_total;
 
@@ -34,10 +34,18 @@ static double sample_loss(const float *x, int64_t classes, int32_t label, double
     }
     /* total is at least 1, the largest logit's own term, or NaN */
     log_total = log(total); // cppcheck-suppress invalidFunctionArg
-    for (int64_t i = 0; i < classes; i++)
+    for (int64_t i = 0; p != NULL && i < classes; i++)
         p[i] = (float)(exp((double)x[i] - largest) / total);
     return (1.0 - smoothing) * (log_total - ((double)x[label] - largest)) +
            smoothing * (log_total - sum / (double)classes);
+}
+
+static double sample_loss(const struct bg_node *node, const float *x, int64_t classes,
+                          int32_t label)
+{
+    const struct smoothing *options = node->attributes;
+
+    return softmax_loss(x, classes, label, options->smoothing, NULL);
 }
 
 static enum bg_status forward(struct bg_step *step, const struct bg_run *run)
@@ -49,8 +57,8 @@ static enum bg_status forward(struct bg_step *step, const struct bg_run *run)
     double loss = 0.0;
 
     for (int64_t i = 0; i < batch; i++)
-        loss += sample_loss(x + i * classes, classes, run->labels[i], options->smoothing,
-                            p + i * classes);
+        loss += softmax_loss(x + i * classes, classes, run->labels[i], options->smoothing,
+                             p + i * classes);
     *run->loss = loss / (double)batch;
     return BG_OK;
 }
@@ -80,6 +88,7 @@ const struct bg_op bg_op_softmax_cross_entropy = {
     .compile = bg_loss_compile,
     .forward = forward,
     .backward = backward,
+    .sample_loss = sample_loss,
 };
 
 enum bg_status bg_node_softmax_cross_entropy(struct bg_graph *graph, const char *name,

@@ -11,7 +11,7 @@ struct pooled {
     bool max;
 };
 
-static struct bg_pool_shape pool_shape(const struct bg_node *node, int64_t batch)
+struct bg_pool_shape bg_pooled_shape(const struct bg_node *node, int64_t batch)
 {
     const struct bg_pool2d *pool = node->attributes;
     const int64_t *in = node->input[0]->shape.dims;
@@ -28,7 +28,7 @@ static struct bg_pool_shape pool_shape(const struct bg_node *node, int64_t batch
 enum bg_status bg_pooled_infer(struct bg_node *node)
 {
     enum bg_status rc = BG_OK;
-    struct bg_pool_shape shape = pool_shape(node, 1);
+    struct bg_pool_shape shape = bg_pooled_shape(node, 1);
 
     TRY(bg_pool_shape_infer(&shape));
     node->shape = (struct bg_shape){3, {shape.out_height, shape.out_width, shape.channels}};
@@ -44,7 +44,7 @@ enum bg_status bg_pooled_compile(const struct bg_compile *compile, struct bg_ste
     TRY(bg_arena_alloc(compile->arena, &state, 1, sizeof *state));
     step->state = state;
     state->max = max;
-    state->shape = pool_shape(step->node, compile->batch);
+    state->shape = bg_pooled_shape(step->node, compile->batch);
     TRY(bg_pool_shape_infer(&state->shape));
     if (compile->compute == BG_COMPUTE_EXACT)
         TRY(bg_dnn_pool_create(&state->pool, &state->shape, max, compile->train));

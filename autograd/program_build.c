@@ -28,8 +28,11 @@ static struct bg_step *add_step(struct bg_program *program, const struct bg_op *
 {
     struct bg_step *step = &program->step[program->steps];
 
-    *step = (struct bg_step){
-        .op = op, .node = node, .result = node, .flags = op->flags, .inputs = op->inputs};
+    *step = (struct bg_step){.op = op,
+                             .node = node,
+                             .result = node,
+                             .flags = op->flags,
+                             .inputs = op == node->op ? node->inputs : op->inputs};
     program->step_of[node->index] = program->steps++;
     return step;
 }

@@ -1,7 +1,9 @@
 /* bg_graph_quantize: a plan put on a graph. Everything that can fail happens first, on a draft; the
  * graph is touched only when nothing can fail any more. */
+#include <stdio.h>
 #include <string.h>
 
+#include "autograd/integer.h"
 #include "autograd/op.h"
 #include "core/method.h"
 
@@ -16,6 +18,9 @@ struct draft {
     struct bg_quantizer **weight;     /* [layers] */
     struct bg_quantizer **list;       /* in the graph's order */
     int count;
+    bool integer;
+    enum bg_requant_mode requant;
+    char emulated[256];
 };
 
 static const char *nearest_layer(const struct bg_graph *graph, const char *name)
@@ -179,15 +184,37 @@ out:
     return rc;
 }
 
+/* A plan of integers must have an integer model; any other is emulated in f32, which has no mode.
+ */
+static enum bg_status check_integer(struct draft *draft)
+{
+    enum bg_status rc = BG_OK;
+    bool emulated = false;
+
+    if (!bg_requant_mode_find(draft->plan->requant, &draft->requant))
+        FAIL(BG_E_DATA,
+             "the plan asks for requant %s, there is f32-rne, fixed-single, fixed-double "
+             "and pow2-rne",
+             draft->plan->requant);
+    rc = bg_integer_check(draft->graph, draft->plan, &emulated);
+    draft->integer = rc == BG_OK;
+    if (rc == BG_OK || !emulated)
+        return rc;
+    (void)snprintf(draft->emulated, sizeof draft->emulated, "%.255s", bg_error());
+    rc = BG_OK;
+    if (draft->requant != BG_REQUANT_F32_RNE)
+        FAIL(BG_E_UNSUPPORTED, "requant %s needs integers everywhere: %s", draft->plan->requant,
+             draft->emulated);
+out:
+    return rc;
+}
+
 static enum bg_status fill_draft(struct draft *draft)
 {
     enum bg_status rc = BG_OK;
     const struct bg_graph *graph = draft->graph;
 
     TRY(check_names(graph, draft->plan));
-    if (strcmp(draft->plan->requant, "f32-rne") != 0)
-        FAIL(BG_E_UNSUPPORTED, "the plan asks for requant %s, only f32-rne is available",
-             draft->plan->requant);
     for (int i = 0; i < draft->plan->count; i++)
         TRY(check_formats(&draft->plan->layer[i]));
     if (draft->options == NULL)
@@ -195,6 +222,7 @@ static enum bg_status fill_draft(struct draft *draft)
     if (draft->options->rounding != BG_ROUND_NEAREST)
         FAIL(BG_E_UNSUPPORTED, "rounding %s of weights and activations: only nearest is available",
              bg_rounding_names[draft->options->rounding]);
+    TRY(check_integer(draft));
     TRY(bg_demand_collect(graph, draft->plan, draft->demand));
     bg_graph_non_negative(graph, draft->non_negative);
     for (int i = 0; i < graph->layers; i++) {
@@ -285,6 +313,9 @@ static void commit(struct bg_graph *graph, struct draft *draft)
     place_steps(graph); /* before the old steps are freed: their kind is read */
     free_others(old, old_count, graph->quantizer, graph->quantizers);
     bg_free(old);
+    graph->integer = draft->integer;
+    graph->requant = draft->requant;
+    memcpy(graph->emulated, draft->emulated, sizeof graph->emulated);
     draft->list = NULL;
     draft->count = 0;
 }

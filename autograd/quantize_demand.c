@@ -1,8 +1,8 @@
 /* Who asks for which grid: walks back from every layer's input to the node that makes the values,
- * and on through pools and adds (rules: bg_graph_quantize in graph.h). */
+ * and on to what these are computed from (rules: bg_graph_quantize in graph.h). */
 #include <stdio.h>
 
-#include "autograd/op.h"
+#include "autograd/form.h"
 
 static bool same_spec(const struct bg_spec *a, const struct bg_spec *b)
 {
@@ -40,43 +40,51 @@ static enum bg_status ask(const struct bg_graph *graph, struct bg_demand *demand
                    at->name);
 }
 
-/* Nothing is quantized between a layer or norm and an add (core/NUMERICS.md, "Where grids stand").
- */
-static bool comes_straight_from_layer(const struct bg_node *maker)
+static bool demanded(const void *self, const struct bg_node *maker)
 {
-    return (maker->op->flags & BG_OP_LAYER) != 0 || maker->op == &bg_op_batch_norm;
+    const struct bg_demand *demand = (const struct bg_demand *)self + maker->index;
+
+    return demand->layer >= 0 && demand->spec.format == BG_FORMAT_INTEGER;
 }
 
-static bool reads_codes(const struct bg_node *node)
+struct bg_form_grids bg_demand_grids(const struct bg_demand *demand)
 {
-    return (node->op->flags & BG_OP_POOLS) != 0 || node->inputs == 2;
+    return (struct bg_form_grids){.has = demanded, .self = demand};
 }
 
-/* The node whose inputs are read as codes to make `node`: an add or pool through its relu. */
-static const struct bg_node *behind_relu(const struct bg_node *node)
-{
-    return node->op == &bg_op_relu && reads_codes(node->input[0]) ? node->input[0] : node;
-}
-
-static enum bg_status ask_inputs(const struct bg_graph *graph, struct bg_demand *demand,
-                                 const struct bg_node *node)
+/* Asks what `node` is computed from for the grids its form needs. */
+static enum bg_status ask_form(const struct bg_graph *graph, struct bg_demand *demand,
+                               const struct bg_node *node, const struct bg_form *outer,
+                               const struct bg_demand *wanted)
 {
     enum bg_status rc = BG_OK;
-    const struct bg_demand wanted = {
-        .spec = demand[node->index].spec, .layer = demand[node->index].layer, .direct = false};
-    const struct bg_node *reader = behind_relu(node);
+    const struct bg_form_grids grids = bg_demand_grids(demand);
+    struct bg_form form;
 
-    if (wanted.layer < 0 || wanted.spec.format != BG_FORMAT_INTEGER || !reads_codes(reader))
-        goto out;
-    if (reader != node && demand[reader->index].layer >= 0)
-        goto out; /* the relu reads that grid's codes */
-    for (int i = 0; i < reader->inputs; i++) {
-        const struct bg_node *maker = bg_node_maker(reader->input[i]);
-        if (!comes_straight_from_layer(maker) || (reader->op->flags & BG_OP_POOLS) != 0)
-            TRY(ask(graph, demand, maker, &wanted));
-    }
+    bg_form_of(node, outer, &grids, &form);
+    for (int i = 0; i < form.missing; i++)
+        TRY(ask(graph, demand, form.need[i], wanted));
+    if (form.kind != BG_FORM_SUM)
+        for (int i = 0; i < form.at->inputs; i++)
+            TRY(ask_form(graph, demand, form.at->input[i], &form, wanted));
 out:
     return rc;
+}
+
+/* The logits are on no grid; what they are computed from has the last layer's bits. */
+static enum bg_status ask_for_logits(const struct bg_graph *graph, const struct bg_plan *plan,
+                                     struct bg_demand *demand)
+{
+    const struct bg_form none = {.activation = NULL};
+    const struct bg_node *last = graph->layer[graph->layers - 1];
+    const struct bg_demand wanted = {.spec =
+                                         bg_plan_find(plan, last->name)->spec[BG_ROLE_ACTIVATION],
+                                     .layer = last->layer,
+                                     .direct = false};
+
+    if (wanted.spec.format != BG_FORMAT_INTEGER)
+        return BG_OK;
+    return ask_form(graph, demand, graph->loss->input[0], &none, &wanted);
 }
 
 enum bg_status bg_demand_collect(const struct bg_graph *graph, const struct bg_plan *plan,
@@ -92,8 +100,14 @@ enum bg_status bg_demand_collect(const struct bg_graph *graph, const struct bg_p
             .spec = layer->spec[BG_ROLE_ACTIVATION], .layer = i, .direct = true};
         TRY(ask(graph, demand, bg_node_maker(graph->layer[i]->input[0]), &wanted));
     }
-    for (int i = graph->nodes - 1; i >= 0; i--)
-        TRY(ask_inputs(graph, demand, graph->node[i]));
+    if (graph->loss != NULL && graph->layers > 0)
+        TRY(ask_for_logits(graph, plan, demand));
+    for (int i = graph->nodes - 1; i >= 0; i--) {
+        struct bg_demand wanted = demand[i];
+        wanted.direct = false;
+        if (demanded(demand, graph->node[i]))
+            TRY(ask_form(graph, demand, graph->node[i], NULL, &wanted));
+    }
 out:
     return rc;
 }

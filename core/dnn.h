@@ -68,6 +68,18 @@ BG_MUST enum bg_status bg_dnn_pool_backward(struct bg_dnn_pool *pool, const floa
                                             float *dsrc);
 const char *bg_dnn_pool_implementation(const struct bg_dnn_pool *pool);
 
+/* Integer convolution forward: sums[n,y,x,o] = sum of code * weight in s32, u8 codes, s8 weights,
+ * padding is 0; linear layers as 1x1 convolutions. Not every implementation is exact on every CPU:
+ * core/int_conv.h is the one to use. BG_E_UNSUPPORTED where oneDNN has none but a reference one. */
+struct bg_dnn_int;
+BG_MUST enum bg_status bg_dnn_int_create(struct bg_dnn_int **out,
+                                         const struct bg_conv_shape *shape);
+void bg_dnn_int_destroy(struct bg_dnn_int *conv); /* takes NULL */
+/* Weights dense O,H,W,I; call once after every change. */
+BG_MUST enum bg_status bg_dnn_int_pack(struct bg_dnn_int *conv, const int8_t *weights);
+BG_MUST enum bg_status bg_dnn_int_run(struct bg_dnn_int *conv, const uint8_t *src, int32_t *sums);
+const char *bg_dnn_int_implementation(const struct bg_dnn_int *conv);
+
 /* "2.6.3" and the effective instruction set ("AVX512_CORE_AMX", capped by DNNL_MAX_CPU_ISA). */
 const char *bg_dnn_version(void);
 const char *bg_dnn_isa(void);

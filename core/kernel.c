@@ -14,14 +14,15 @@
 #define BLOCK BG_KERNEL_BLOCK
 #define GROUP 64 /* blocks whose partial sums wait on the stack */
 
-static const struct bg_kernel_tables variants[] = {
-    {"base", &bg_kernel_norm_base, &bg_kernel_pointwise_base, &bg_kernel_grid_base,
-     &bg_kernel_stats_base},
-    {"avx2", &bg_kernel_norm_avx2, &bg_kernel_pointwise_avx2, &bg_kernel_grid_avx2,
-     &bg_kernel_stats_avx2},
-    {"avx512", &bg_kernel_norm_avx512, &bg_kernel_pointwise_avx512, &bg_kernel_grid_avx512,
-     &bg_kernel_stats_avx512},
-};
+#define VARIANT(isa_)                                                                              \
+    {                                                                                              \
+        .isa = #isa_, .norm = &bg_kernel_norm_##isa_, .pointwise = &bg_kernel_pointwise_##isa_,    \
+        .grid = &bg_kernel_grid_##isa_, .stats = &bg_kernel_stats_##isa_,                          \
+        .requant = &bg_kernel_requant_##isa_, .int_conv = &bg_kernel_int_conv_##isa_,              \
+        .int_pool = &bg_kernel_int_pool_##isa_                                                     \
+    }
+static const struct bg_kernel_tables variants[] = {VARIANT(base), VARIANT(avx2), VARIANT(avx512),
+                                                   VARIANT(vnni)};
 
 int bg_kernel_variant_count(void)
 {
@@ -30,7 +31,7 @@ int bg_kernel_variant_count(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
         return 2;
-    return 3;
+    return __builtin_cpu_supports("avx512vnni") ? 4 : 3;
 }
 
 const struct bg_kernel_tables *bg_kernel_variant(int index)
@@ -49,7 +50,10 @@ const struct bg_kernel_tables *bg_kernel_tables(void)
         return tables;
     /* A run capped below the CPU (DNNL_MAX_CPU_ISA) must take our lower paths too. */
     isa = bg_dnn_isa();
-    level = strncmp(isa, "AVX512_CORE", 11) == 0 ? 2 : strncmp(isa, "AVX2", 4) == 0 ? 1 : 0;
+    if (strncmp(isa, "AVX512_CORE_", 12) == 0) /* VNNI and what came after it */
+        level = 3;
+    else
+        level = strcmp(isa, "AVX512_CORE") == 0 ? 2 : strncmp(isa, "AVX2", 4) == 0 ? 1 : 0;
     if (level >= bg_kernel_variant_count())
         level = bg_kernel_variant_count() - 1;
     tables = &variants[level];
@@ -88,6 +92,32 @@ void bg_kernel_relu_backward(const float *y, const float *dy, int64_t n, float *
         table->relu_backward(y + i, dy + i, smaller(BLOCK, n - i), dx + i);
 }
 
+void bg_kernel_relu6(const float *x, int64_t n, float *y)
+{
+    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
+
+    if (n < BG_KERNEL_SMALL) {
+        table->relu6(x, n, y);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        table->relu6(x + i, smaller(BLOCK, n - i), y + i);
+}
+
+void bg_kernel_relu6_backward(const float *y, const float *dy, int64_t n, float *dx)
+{
+    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
+
+    if (n < BG_KERNEL_SMALL) {
+        table->relu6_backward(y, dy, n, dx);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        table->relu6_backward(y + i, dy + i, smaller(BLOCK, n - i), dx + i);
+}
+
 void bg_kernel_add(const float *a, const float *b, int64_t n, float *y)
 {
     const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
@@ -112,6 +142,19 @@ void bg_kernel_copy(const float *x, int64_t n, float *y)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += BLOCK)
         memcpy(y + i, x + i, (size_t)smaller(BLOCK, n - i) * sizeof *y);
+}
+
+void bg_kernel_copy_columns(const float *x, int64_t x_step, int64_t rows, int64_t width, float *y,
+                            int64_t y_step)
+{
+    if (rows * width < BG_KERNEL_SMALL) {
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(y + i * y_step, x + i * x_step, (size_t)width * sizeof *y);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(y + i * y_step, x + i * x_step, (size_t)width * sizeof *y);
 }
 
 void bg_kernel_decode_u8(const uint8_t *codes, int64_t n, int32_t zero_point, float scale, float *y)
@@ -180,6 +223,7 @@ struct bg_kernel_grid bg_kernel_grid_of(const struct bg_grid *grid, int64_t chan
         .scale = grid->scale[channel],
         .low = (float)(grid->qmin - grid->zero_point),
         .high = (float)(grid->qmax - grid->zero_point),
+        .zero_point = grid->zero_point,
         .binary = grid->binary,
     };
 
@@ -253,4 +297,46 @@ double bg_kernel_step_gradient(const struct bg_grid *grid, int64_t channel, cons
             total += partial[b];
     }
     return total;
+}
+
+#define CHUNK 1024
+
+/* Grids or roundings without a loop of their own. */
+static void encode_plainly(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
+                           uint8_t *codes)
+{
+    int32_t wide[CHUNK];
+
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        int64_t count = smaller(CHUNK, n - i);
+        bg_grid_encode(grid, channel, x + i, count, NULL, wide);
+        for (int64_t j = 0; j < count; j++)
+            codes[i + j] = (uint8_t)wide[j];
+    }
+}
+
+void bg_kernel_encode_u8(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
+                         uint8_t *codes)
+{
+    const struct bg_kernel_grid_table *table = bg_kernel_tables()->grid;
+    const struct bg_kernel_grid loop = bg_kernel_grid_of(grid, channel);
+
+    if (grid->kind != &bg_grid_affine || grid->rounding == BG_ROUND_ZERO ||
+        grid->rounding == BG_ROUND_FLOOR) {
+        encode_plainly(grid, channel, x, n, codes);
+        return;
+    }
+    if (n < BG_KERNEL_SMALL) {
+        table->encode(&loop, x, n, codes);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        table->encode(&loop, x + i, smaller(BLOCK, n - i), codes + i);
+}
+
+void bg_kernel_encode_s8(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
+                         int8_t *codes)
+{
+    bg_kernel_encode_u8(grid, channel, x, n, (uint8_t *)codes);
 }

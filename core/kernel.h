@@ -32,8 +32,15 @@ void bg_kernel_bn_apply(const float *x, const float *dy, int64_t rows, int64_t c
 void bg_kernel_relu(const float *x, int64_t n, float *y); /* y may be x; relu(-0) = 0, NaN stays */
 void bg_kernel_relu_backward(const float *y, const float *dy, int64_t n,
                              float *dx); /* dx = y > 0 ? dy : 0; dx may be dy */
+/* min(max(x, 0), 6); y may be x; NaN stays, -0 becomes 0 */
+void bg_kernel_relu6(const float *x, int64_t n, float *y);
+void bg_kernel_relu6_backward(const float *y, const float *dy, int64_t n,
+                              float *dx); /* dx = 0 < y < 6 ? dy : 0; dx may be dy */
 void bg_kernel_add(const float *a, const float *b, int64_t n, float *y); /* y may be a or b */
 void bg_kernel_copy(const float *x, int64_t n, float *y);
+/* `width` values of each row; a row of x is x_step values, one of y is y_step. Must not overlap. */
+void bg_kernel_copy_columns(const float *x, int64_t x_step, int64_t rows, int64_t width, float *y,
+                            int64_t y_step);
 /* y = (code - zero_point) * scale */
 void bg_kernel_decode_u8(const uint8_t *codes, int64_t n, int32_t zero_point, float scale,
                          float *y);
@@ -42,6 +49,12 @@ void bg_kernel_decode_u8(const uint8_t *codes, int64_t n, int32_t zero_point, fl
  * clip limits, NaN among them (may be NULL). */
 void bg_kernel_project(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
                        float *y, int64_t *clipped);
+/* The codes of bg_grid_encode without random words, in 8 bits: grids with 0 <= qmin, qmax <= 255,
+ * and (weights, binary too) with -128 <= qmin, qmax <= 127. */
+void bg_kernel_encode_u8(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
+                         uint8_t *codes);
+void bg_kernel_encode_s8(const struct bg_grid *grid, int64_t channel, const float *x, int64_t n,
+                         int8_t *codes);
 /* Straight-through with clip mask: dx = lo <= x <= hi ? dy : 0 (limits of bg_grid_clip_limits); dx
  * may be dy. */
 void bg_kernel_project_backward(const struct bg_grid *grid, int64_t channel, const float *x,

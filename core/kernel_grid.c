@@ -105,9 +105,25 @@ static double step_gradient(const struct bg_kernel_grid *in, const float *x, con
     return lane_sum(lanes);
 }
 
+static void encode(const struct bg_kernel_grid *in, const float *x, int64_t n, uint8_t *codes)
+{
+    const struct bg_kernel_grid grid = *in;
+
+    if (grid.binary) {
+        BG_IVDEP
+        for (int64_t i = 0; i < n; i++)
+            codes[i] = (uint8_t)(x[i] >= 0.0f ? 1 : -1);
+        return;
+    }
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)((int32_t)rounded(clamped(&grid, x[i])) + grid.zero_point);
+}
+
 const struct bg_kernel_grid_table BG_KERNEL_TABLE(grid) = {
     .project = project,
     .clipped = clipped,
     .project_backward = project_backward,
     .step_gradient = step_gradient,
+    .encode = encode,
 };

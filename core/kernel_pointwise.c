@@ -20,6 +20,24 @@ static void relu_backward(const float *y, const float *dy, int64_t n, float *dx)
         dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
 
+static void relu6(const float *x, int64_t n, float *y)
+{
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++) {
+        float positive = x[i] <= 0.0f ? 0.0f : x[i];
+        y[i] = positive > 6.0f ? 6.0f : positive;
+    }
+}
+
+static void relu6_backward(const float *y, const float *dy, int64_t n, float *dx)
+{
+    BG_IVDEP
+    for (int64_t i = 0; i < n; i++) {
+        float above = y[i] > 0.0f ? dy[i] : 0.0f;
+        dx[i] = y[i] < 6.0f ? above : 0.0f;
+    }
+}
+
 static void add(const float *a, const float *b, int64_t n, float *y)
 {
     BG_IVDEP
@@ -105,6 +123,8 @@ static void sgd_nesterov(float *restrict w, float *restrict m, const float *rest
 const struct bg_kernel_pointwise_table BG_KERNEL_TABLE(pointwise) = {
     .relu = relu,
     .relu_backward = relu_backward,
+    .relu6 = relu6,
+    .relu6_backward = relu6_backward,
     .add = add,
     .decode_u8 = decode_u8,
     .min_max = min_max,

@@ -1,6 +1,6 @@
 /* Private: the range functions behind core/kernel.h, one set of tables per instruction set.
  *
- * core/kernel_*.c is compiled once per instruction set with BG_ISA = base, avx2 or avx512 and
+ * core/kernel_*.c is compiled once per instruction set with BG_ISA = base, avx2, avx512 or vnni and
  * exports one table each. A range function works on the calling thread; core/kernel.c cuts work
  * into ranges and calls them from many. Every set gives the same bits: plain C without contraction,
  * reductions in a fixed order of virtual lanes. Tests compare the sets directly. */
@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #include "core/grid.h"
+#include "core/kernel_int.h"
+#include "core/requant.h"
 #include "core/stats.h"
 
 #define BG_KERNEL_LANES 16
@@ -32,6 +34,7 @@
 struct bg_kernel_grid {
     float scale, low, high;
     float clip_low, clip_high;
+    int32_t zero_point;
     bool binary;
 };
 
@@ -61,6 +64,8 @@ struct bg_kernel_norm_table {
 struct bg_kernel_pointwise_table {
     void (*relu)(const float *x, int64_t n, float *y);
     void (*relu_backward)(const float *y, const float *dy, int64_t n, float *dx);
+    void (*relu6)(const float *x, int64_t n, float *y);
+    void (*relu6_backward)(const float *y, const float *dy, int64_t n, float *dx);
     void (*add)(const float *a, const float *b, int64_t n, float *y);
     void (*decode_u8)(const uint8_t *codes, int64_t n, int32_t zero_point, float scale, float *y);
     /* Both start from *min and *max; false when there was a NaN. */
@@ -79,6 +84,31 @@ struct bg_kernel_grid_table {
     /* One block of at most BG_KERNEL_BLOCK elements. */
     double (*step_gradient)(const struct bg_kernel_grid *grid, const float *x, const float *dy,
                             int64_t n);
+    /* Codes of 8 bits, the signed in two's complement. */
+    void (*encode)(const struct bg_kernel_grid *grid, const float *x, int64_t n, uint8_t *codes);
+};
+
+/* Requantisation of `rows` rows (core/requant.h). Numbers are lane arrays of bg_kernel_width
+ * elements; those a mode does not use are NULL. */
+struct bg_kernel_requant {
+    int64_t rows, channels;
+    int terms;
+    const int32_t *acc[BG_REQUANT_TERMS]; /* NULL: codes */
+    const uint8_t *codes[BG_REQUANT_TERMS];
+    int32_t zero[BG_REQUANT_TERMS]; /* of codes */
+    const float *m[BG_REQUANT_TERMS], *c[BG_REQUANT_TERMS];
+    const int32_t *bias[BG_REQUANT_TERMS], *multiplier[BG_REQUANT_TERMS], *left[BG_REQUANT_TERMS];
+    const int32_t *right;
+    int32_t zero_point, lo, hi;
+    float low, high; /* limits of v */
+    uint8_t *out;
+    int64_t stride;
+    float *real;
+};
+
+struct bg_kernel_requant_table {
+    void (*run[BG_REQUANT_MODES])(const struct bg_kernel_requant *in); /* writes out */
+    void (*real)(const struct bg_kernel_requant *in);                  /* writes real */
 };
 
 /* One block of at most BG_STATS_BLOCK elements; min and max start at +-infinity. */
@@ -96,11 +126,14 @@ struct bg_kernel_stats_table {
 };
 
 struct bg_kernel_tables {
-    const char *isa; /* "base", "avx2", "avx512" */
+    const char *isa; /* "base", "avx2", "avx512", "vnni" */
     const struct bg_kernel_norm_table *norm;
     const struct bg_kernel_pointwise_table *pointwise;
     const struct bg_kernel_grid_table *grid;
     const struct bg_kernel_stats_table *stats;
+    const struct bg_kernel_requant_table *requant;
+    const struct bg_kernel_int_conv_table *int_conv;
+    const struct bg_kernel_int_pool_table *int_pool;
 };
 
 /* The tables in use, and those this CPU can run (index 0 to count - 1, "base" first). */
@@ -109,6 +142,13 @@ int bg_kernel_variant_count(void);
 const struct bg_kernel_tables *bg_kernel_variant(int index);
 /* The grid of a channel as the loops need it. */
 struct bg_kernel_grid bg_kernel_grid_of(const struct bg_grid *grid, int64_t channel);
+/* bg_requant_run and bg_requant_real with the loops of `table`. */
+void bg_kernel_requant_run(const struct bg_kernel_requant_table *table,
+                           const struct bg_requant *requant, const struct bg_requant_input *inputs,
+                           int64_t rows, uint8_t *out, int64_t stride);
+void bg_kernel_requant_real(const struct bg_kernel_requant_table *table,
+                            const struct bg_requant *requant, const struct bg_requant_input *inputs,
+                            int64_t rows, float *out);
 
 /* Lanes for a number of channels: the largest multiple up to BG_KERNEL_WIDTH, or all channels. */
 static inline int64_t bg_kernel_width(int64_t channels)
@@ -124,9 +164,13 @@ static inline int64_t bg_kernel_width(int64_t channels)
     extern const struct bg_kernel_norm_table bg_kernel_norm_##isa_;                                \
     extern const struct bg_kernel_pointwise_table bg_kernel_pointwise_##isa_;                      \
     extern const struct bg_kernel_grid_table bg_kernel_grid_##isa_;                                \
-    extern const struct bg_kernel_stats_table bg_kernel_stats_##isa_
+    extern const struct bg_kernel_stats_table bg_kernel_stats_##isa_;                              \
+    extern const struct bg_kernel_requant_table bg_kernel_requant_##isa_;                          \
+    extern const struct bg_kernel_int_conv_table bg_kernel_int_conv_##isa_;                        \
+    extern const struct bg_kernel_int_pool_table bg_kernel_int_pool_##isa_
 BG_KERNEL_DECLARE(base);
 BG_KERNEL_DECLARE(avx2);
 BG_KERNEL_DECLARE(avx512);
+BG_KERNEL_DECLARE(vnni);
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/mem.h"
 #include "experiments/run.h"
 
-#define CHECKPOINT_SCHEMA 1
+#define CHECKPOINT_SCHEMA 2
 #define OBJECT_BYTES_MAX  ((int64_t)1 << 33)
 
 static enum bg_status write_plan(const struct bg_run *run, struct bg_h5 *file)

@@ -193,6 +193,7 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
     READ(bg_options_read(top->select, bg_select_options_table, NULL, "select", &recipe->select,
                          errors));
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
+    READ(bg_options_read(top->verify, bg_verify_table, NULL, "verify", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));
     READ(bg_options_read(top->report, bg_report_table, NULL, "report", recipe, errors));
     check_stages(recipe, errors);
@@ -269,6 +270,8 @@ static enum bg_status print_resolved(struct bg_recipe *recipe, struct bg_text *e
     TRY(print_training("finetune", &recipe->finetune, text, errors));
     bg_text_add(text, "evaluate:\n");
     print_plain(bg_evaluate_table, recipe, 2, text);
+    bg_text_add(text, "verify:\n");
+    print_plain(bg_verify_table, recipe, 2, text);
     bg_text_add(text, "checkpoint:\n");
     print_plain(bg_checkpoint_table, recipe, 2, text);
     bg_text_add(text, "report:\n");

@@ -17,6 +17,7 @@ enum bg_stage {
     BG_STAGE_SELECT,
     BG_STAGE_FINETUNE,
     BG_STAGE_EVALUATE,
+    BG_STAGE_VERIFY,
     BG_STAGE_REPORT,
     BG_STAGES
 };
@@ -34,6 +35,7 @@ struct bg_quantize_section {
     int64_t calibration_batches;
     bool recalibrate_bn;
     int rounding; /* enum bg_rounding */
+    int requant;  /* 0: what the plan says; else enum bg_requant_mode + 1 */
     char
         plan[BG_OPTION_TEXT]; /* train in the bits of this plan from the start; "" = train in f32 */
 };
@@ -45,7 +47,7 @@ struct bg_recipe_top {
     int compute;
     struct bg_text_list stages;
     const struct bg_yaml *data, *network, *train, *profile, *quantize, *select, *finetune,
-        *evaluate, *checkpoint, *report;
+        *evaluate, *verify, *checkpoint, *report;
 };
 
 struct bg_recipe {
@@ -58,6 +60,7 @@ struct bg_recipe {
     struct bg_quantize_section quantize;
     struct bg_select_options select;
     int64_t eval_batch;
+    int64_t verify_images, verify_batch;
     int64_t every_epochs, every_steps; /* checkpoints; 0 = never */
     bool figures;
     /* methods with their options, owned */

@@ -11,9 +11,11 @@
 static const char *const compute_names[] = {"exact", "reference", NULL};
 /* bg_rounding_names has no final NULL; weights and activations round to nearest in forward. */
 static const char *const rounding_names[] = {"nearest", NULL};
+static const char *const requant_names[] = {"plan",         "f32-rne",  "fixed-single",
+                                            "fixed-double", "pow2-rne", NULL};
 
 const char *const bg_stage_names[BG_STAGES + 1] = {"train",    "profile", "select", "finetune",
-                                                   "evaluate", "report",  NULL};
+                                                   "evaluate", "verify",  "report", NULL};
 
 #define TOP(field) offsetof(struct bg_recipe_top, field)
 const struct bg_option bg_top_table[] = {
@@ -28,8 +30,9 @@ const struct bg_option bg_top_table[] = {
     {"data", BG_OPT_NODE, TOP(data), "", 0, 0, NULL, "data set, split and augmentation"},
     {"network", BG_OPT_NODE, TOP(network), "", 0, 0, NULL,
      "network by name or as a list of layers"},
-    {"stages", BG_OPT_TEXTS, TOP(stages), "[train, profile, select, finetune, evaluate, report]", 0,
-     0, NULL, "what is done, in this order"},
+    {"stages", BG_OPT_TEXTS, TOP(stages),
+     "[train, profile, select, finetune, evaluate, verify, report]", 0, 0, NULL,
+     "what is done, in this order"},
     {"train", BG_OPT_NODE, TOP(train), "", 0, 0, NULL, "training"},
     {"profile", BG_OPT_NODE, TOP(profile), "", 0, 0, NULL,
      "what is measured of the trained network"},
@@ -37,6 +40,8 @@ const struct bg_option bg_top_table[] = {
     {"select", BG_OPT_NODE, TOP(select), "", 0, 0, NULL, "which layers get fewer bits"},
     {"finetune", BG_OPT_NODE, TOP(finetune), "", 0, 0, NULL, "training in the chosen bits"},
     {"evaluate", BG_OPT_NODE, TOP(evaluate), "", 0, 0, NULL, "evaluation"},
+    {"verify", BG_OPT_NODE, TOP(verify), "", 0, 0, NULL,
+     "comparison of the integers with the independent judge"},
     {"checkpoint", BG_OPT_NODE, TOP(checkpoint), "", 0, 0, NULL, "how often a run is saved"},
     {"report", BG_OPT_NODE, TOP(report), "", 0, 0, NULL, "the report"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
@@ -66,6 +71,9 @@ const struct bg_option bg_quantize_table[] = {
      "measure batch-norm statistics again after a plan is applied"},
     {"rounding", BG_OPT_CHOICE, QUANTIZE(rounding), "nearest", 0, 0, rounding_names,
      "of weights and activations in the forward pass"},
+    {"requant", BG_OPT_CHOICE, QUANTIZE(requant), "plan", 0, 0, requant_names,
+     "how accumulators become codes in integer evaluation; plan: as the plan file says, f32-rne "
+     "where there is none"},
     {"plan", BG_OPT_TEXT, QUANTIZE(plan), "''", 0, 0, NULL,
      "plan file: train in its bits from the start"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
@@ -74,6 +82,13 @@ const struct bg_option bg_evaluate_table[] = {{"batch", BG_OPT_INT,
                                                offsetof(struct bg_recipe, eval_batch), "256", 1,
                                                65536, NULL, "samples at a time"},
                                               {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
+
+const struct bg_option bg_verify_table[] = {
+    {"images", BG_OPT_INT, offsetof(struct bg_recipe, verify_images), "200", 0, 1e9, NULL,
+     "test images to compare; 0 = all"},
+    {"batch", BG_OPT_INT, offsetof(struct bg_recipe, verify_batch), "50", 1, 65536, NULL,
+     "samples at a time; changes no number"},
+    {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 const struct bg_option bg_checkpoint_table[] = {
     {"every_epochs", BG_OPT_INT, offsetof(struct bg_recipe, every_epochs), "1", 0, 1e6, NULL,
@@ -95,6 +110,7 @@ const struct bg_recipe_section bg_recipe_sections[] = {{"", bg_top_table},
                                                        {"select", bg_select_options_table},
                                                        {"finetune", bg_train_options_table},
                                                        {"evaluate", bg_evaluate_table},
+                                                       {"verify", bg_verify_table},
                                                        {"checkpoint", bg_checkpoint_table},
                                                        {"report", bg_report_table},
                                                        {NULL, NULL}};

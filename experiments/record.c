@@ -34,7 +34,7 @@ static const struct bg_column ranking_columns[] = {I("layer"), R("score"), I("ra
 static const struct bg_column search_columns[] = {I("k"),    R("accuracy"), R("loss"),
                                                   R("drop"), I("passed"),   END};
 static const struct bg_column evaluation_columns[] = {
-    I("network"), I("part"), I("count"), I("correct"), R("accuracy"), R("loss"), END};
+    I("network"), I("part"), I("count"), I("correct"), R("accuracy"), R("loss"), I("integer"), END};
 static const struct bg_column class_columns[] = {I("network"), I("part"),    I("class"),
                                                  I("count"),   I("correct"), END};
 static const struct bg_column layer_columns[] = {I("layer"),
@@ -54,6 +54,9 @@ static const struct bg_column cost_columns[] = {
     R("bytes"), R("bops_hawq"), R("bops_detailed"), R("mean_weight_bits"), I("params"), I("macs"),
     END};
 static const struct bg_column weight_columns[] = {I("layer"), I("code"), I("count"), END};
+static const struct bg_column integer_columns[] = {
+    I("images"), I("correct"), I("outputs"), I("differ"), I("mistrusted"),
+    I("hash_0"), I("hash_1"),  I("hash_2"),  I("hash_3"), END};
 
 static const struct {
     const char *path;
@@ -70,6 +73,7 @@ static const struct {
     [BG_TABLE_LAYERS] = {"layers/table", layer_columns},
     [BG_TABLE_COSTS] = {"layers/costs", cost_columns},
     [BG_TABLE_WEIGHTS] = {"layers/weight_histogram", weight_columns},
+    [BG_TABLE_INTEGERS] = {"evaluation/integers", integer_columns},
 };
 
 const char *const bg_evaluated_names[BG_EVALUATED] = {"fp32", "quantized", "finetuned"};

@@ -11,7 +11,7 @@
 #include "experiments/environment.h"
 #include "experiments/table.h"
 
-#define BG_RUN_SCHEMA     1
+#define BG_RUN_SCHEMA     2
 #define BG_RECORD_CLASSES 1024 /* as many as a bg_evaluation counts */
 
 enum bg_record_table {
@@ -26,6 +26,7 @@ enum bg_record_table {
     BG_TABLE_LAYERS,      /* one row per layer */
     BG_TABLE_COSTS,       /* f32, then the plan */
     BG_TABLE_WEIGHTS,     /* weight histograms: one row per layer and bin */
+    BG_TABLE_INTEGERS,    /* the last verification */
     BG_TABLES
 };
 
@@ -42,7 +43,15 @@ enum {
 };
 enum { BG_RANK_LAYER, BG_RANK_SCORE, BG_RANK_RANK, BG_RANK_PINNED }; /* rank 1 first, 0 = none */
 enum { BG_SEARCH_K, BG_SEARCH_ACCURACY, BG_SEARCH_LOSS, BG_SEARCH_DROP, BG_SEARCH_PASSED };
-enum { BG_EVAL_KIND, BG_EVAL_PART, BG_EVAL_COUNT, BG_EVAL_CORRECT, BG_EVAL_ACCURACY, BG_EVAL_LOSS };
+enum {
+    BG_EVAL_KIND,
+    BG_EVAL_PART,
+    BG_EVAL_COUNT,
+    BG_EVAL_CORRECT,
+    BG_EVAL_ACCURACY,
+    BG_EVAL_LOSS,
+    BG_EVAL_INTEGER /* 1: by the integer program */
+};
 enum { BG_CLASS_KIND, BG_CLASS_PART, BG_CLASS_CLASS, BG_CLASS_COUNT, BG_CLASS_CORRECT };
 enum {
     BG_LAYER_LAYER,
@@ -67,6 +76,14 @@ enum {
     BG_COST_MACS
 };
 enum { BG_WEIGHT_LAYER, BG_WEIGHT_CODE, BG_WEIGHT_COUNT };
+enum {
+    BG_INTEGER_IMAGES,
+    BG_INTEGER_CORRECT,
+    BG_INTEGER_OUTPUTS,
+    BG_INTEGER_DIFFER,
+    BG_INTEGER_MISTRUSTED,
+    BG_INTEGER_HASH /* four columns: the hash of all codes, 64 bits in each */
+};
 
 /* Which network an evaluation is of, and on what. */
 enum bg_evaluated {

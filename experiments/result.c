@@ -23,6 +23,49 @@ static json_t *accuracies(const struct bg_record *record, enum bg_evaluated_part
     return out;
 }
 
+/* "integer" or "f32" (with simulated codes where there is a plan), by network. */
+static json_t *how_evaluated(const struct bg_record *record)
+{
+    json_t *out = json_object();
+    for (int k = 0; k < BG_EVALUATED; k++) {
+        const union bg_cell *row = bg_record_evaluation(record, (enum bg_evaluated)k, BG_ON_TEST);
+        if (row)
+            json_object_set_new(out, bg_evaluated_names[k],
+                                json_string(row[BG_EVAL_INTEGER].integer ? "integer" : "f32"));
+    }
+    return out;
+}
+
+/* The last verification: `integer`, and accuracy.integer over its images; null without one. */
+static void add_integers(json_t *root, const struct bg_record *record)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_INTEGERS];
+    json_t *accuracy = json_object_get(root, "accuracy");
+    const union bg_cell *row;
+    char hash[BG_HASH_TEXT];
+
+    if (table->rows < 1) {
+        json_object_set_new(accuracy, "integer", json_null());
+        json_object_set_new(root, "integer", json_null());
+        return;
+    }
+    row = bg_table_row(table, 0);
+    (void)snprintf(hash, sizeof hash, "%016llx%016llx%016llx%016llx",
+                   (unsigned long long)row[BG_INTEGER_HASH].integer,
+                   (unsigned long long)row[BG_INTEGER_HASH + 1].integer,
+                   (unsigned long long)row[BG_INTEGER_HASH + 2].integer,
+                   (unsigned long long)row[BG_INTEGER_HASH + 3].integer);
+    json_object_set_new(accuracy, "integer",
+                        json_real((double)row[BG_INTEGER_CORRECT].integer /
+                                  (double)row[BG_INTEGER_IMAGES].integer));
+    json_object_set_new(root, "integer",
+                        json_pack("{s:I, s:I, s:I, s:I, s:s}", "images",
+                                  (json_int_t)row[BG_INTEGER_IMAGES].integer, "outputs",
+                                  (json_int_t)row[BG_INTEGER_OUTPUTS].integer, "differ",
+                                  (json_int_t)row[BG_INTEGER_DIFFER].integer, "mistrusted",
+                                  (json_int_t)row[BG_INTEGER_MISTRUSTED].integer, "hash", hash));
+}
+
 /* Test accuracy of each class; null where the test part has no sample of it. */
 static json_t *per_class(const struct bg_record *record)
 {
@@ -162,8 +205,10 @@ static enum bg_status build(const struct bg_record *record, json_t **out)
     json_object_set_new(root, "seed", json_integer(record->seed));
     json_object_set_new(root, "plan", json_string(bg_record_plan(record)));
     json_object_set_new(root, "accuracy", accuracies(record, BG_ON_TEST));
+    json_object_set_new(root, "evaluated", how_evaluated(record));
     json_object_set_new(root, "accuracy_validation", accuracies(record, BG_ON_VALIDATION));
     json_object_set_new(root, "per_class", per_class(record));
+    add_integers(root, record);
     add_environment(root, record);
     add_costs(root, record);
     add_search(root, record);

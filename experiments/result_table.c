@@ -47,6 +47,24 @@ static void add_accuracies(const struct bg_record *record, struct bg_text *out)
     }
 }
 
+static void add_integers(const struct bg_record *record, struct bg_text *out)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_INTEGERS];
+    const union bg_cell *row;
+
+    if (table->rows < 1)
+        return;
+    row = bg_table_row(table, 0);
+    bg_text_add(
+        out, "integers   %lld of %lld codes differ from the independent judge (%lld images)",
+        (long long)row[BG_INTEGER_DIFFER].integer, (long long)row[BG_INTEGER_OUTPUTS].integer,
+        (long long)row[BG_INTEGER_IMAGES].integer);
+    if (row[BG_INTEGER_MISTRUSTED].integer > 0)
+        bg_text_add(out, ", %lld tensors MISTRUSTED",
+                    (long long)row[BG_INTEGER_MISTRUSTED].integer);
+    bg_text_add(out, "\n");
+}
+
 void bg_result_table(const struct bg_record *record, struct bg_text *out)
 {
     const struct bg_table *layers = &record->table[BG_TABLE_LAYERS];
@@ -60,6 +78,7 @@ void bg_result_table(const struct bg_record *record, struct bg_text *out)
         bg_text_add(out, "statistic: %s\n", record->ranking_note);
     bg_text_add(out, "\n");
     add_accuracies(record, out);
+    add_integers(record, out);
     if (costs->rows >= 2) {
         const union bg_cell *plain = bg_table_row(costs, 0), *planned = bg_table_row(costs, 1);
         bg_text_add(out,

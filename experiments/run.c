@@ -155,13 +155,10 @@ out:
     return rc;
 }
 
-/* All layers are moved by the section's one method, and evaluation rescales in f32. */
+/* All layers are moved by the section's one method. */
 static enum bg_status check_methods(const struct bg_plan *plan, const char *path,
                                     const char *section, const struct bg_train_options *options)
 {
-    if (strcmp(plan->requant, "f32-rne") != 0)
-        return bg_fail(BG_E_UNSUPPORTED, "%s: requant %s is not available, f32-rne is", path,
-                       plan->requant);
     for (int i = 0; i < plan->count; i++) {
         const struct bg_plan_layer *layer = &plan->layer[i];
         char bits[16] = "";

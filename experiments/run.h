@@ -72,6 +72,7 @@ BG_MUST enum bg_status bg_stage_select(struct bg_run *run);
 BG_MUST enum bg_status bg_run_check_select(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_finetune(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_evaluate(struct bg_run *run);
+BG_MUST enum bg_status bg_stage_verify(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_report(struct bg_run *run);
 /* stage_describe.c: fills layers, costs and weight histograms of the record from the net. */
 BG_MUST enum bg_status bg_run_describe(struct bg_run *run);

@@ -12,9 +12,13 @@ enum bg_status bg_run_apply(struct bg_run *run, const struct bg_plan *plan)
     struct bg_quantize_options options = bg_recipe_quantize_options(run->recipe);
     struct bg_plan copy = {0};
     enum bg_status rc = BG_OK;
+    int requant = run->recipe->quantize.requant;
     if (plan)
         TRY(bg_plan_copy(&copy, plan));
-    TRY(bg_trainer_apply(run->trainer, plan, &options));
+    if (plan && requant > 0)
+        TRY(bg_text_copy(copy.requant, sizeof copy.requant,
+                         bg_requant_mode_name((enum bg_requant_mode)(requant - 1))));
+    TRY(bg_trainer_apply(run->trainer, plan ? &copy : NULL, &options));
     bg_plan_free(&run->plan);
     run->plan = copy;
     copy = (struct bg_plan){0};

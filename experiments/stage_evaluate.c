@@ -2,6 +2,7 @@
  * only place that reads the test part. The last network evaluated is the run's final one and stays
  * on the net. */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/log.h"
 #include "core/mem.h"
@@ -20,6 +21,7 @@ static enum bg_status record_evaluation(struct bg_record *record, enum bg_evalua
     row[BG_EVAL_CORRECT].integer = evaluation->correct;
     row[BG_EVAL_ACCURACY].real = evaluation->accuracy;
     row[BG_EVAL_LOSS].real = evaluation->loss;
+    row[BG_EVAL_INTEGER].integer = evaluation->integer;
     for (int c = 0; c < evaluation->classes; c++) {
         TRY(bg_table_add(&record->table[BG_TABLE_CLASSES], &row));
         row[BG_CLASS_KIND].integer = kind;
@@ -64,6 +66,42 @@ out:
     return rc;
 }
 
+/* What runs each layer of the final network's integers: rows of op "integer". */
+static enum bg_status list_integers(struct bg_run *run)
+{
+    struct bg_record *record = &run->record;
+    struct bg_integer_model *model = NULL;
+    struct bg_integer_program *program = NULL;
+    int64_t kept = 0, count;
+    enum bg_status rc = BG_OK;
+
+    while (kept < record->implementations &&
+           strcmp(record->implementation[kept].text[1], "integer") != 0)
+        kept++;
+    count = record->implementations = kept;
+    if (!bg_graph_is_integer(run->net->graph, NULL))
+        goto out;
+    TRY(bg_trainer_integers(run->trainer, &model));
+    TRY(bg_integer_program_create(&program, model, run->recipe->eval_batch, BG_INT_FAST, false));
+    for (int s = 0; s < model->steps; s++)
+        for (int t = 0; t < model->step[s].terms; t++) {
+            struct bg_implementation_row *row;
+            if (model->step[s].term[t].source != BG_INTEGER_LAYER)
+                continue;
+            TRY(bg_grow(&record->implementation, count, count + 1, sizeof *row));
+            row = &record->implementation[count++];
+            (void)snprintf(row->text[0], BG_NAME_MAX, "%s",
+                           bg_node_name(model->step[s].term[t].node));
+            (void)snprintf(row->text[1], BG_NAME_MAX, "integer");
+            (void)snprintf(row->text[2], BG_NAME_MAX, "%s",
+                           bg_integer_program_implementation(program, s, t));
+        }
+    record->implementations = count;
+out:
+    bg_integer_program_destroy(program);
+    return rc;
+}
+
 enum bg_status bg_stage_evaluate(struct bg_run *run)
 {
     const struct bg_recipe *recipe = run->recipe;
@@ -76,6 +114,7 @@ enum bg_status bg_stage_evaluate(struct bg_run *run)
         TRY(network(run, "select", BG_EVALUATED_QUANTIZED));
     if (bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))
         TRY(network(run, "finetune", BG_EVALUATED_FINETUNED));
+    TRY(list_integers(run));
 out:
     return rc;
 }

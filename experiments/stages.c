@@ -16,6 +16,7 @@ static const struct {
     [BG_STAGE_SELECT] = {bg_stage_select, true},
     [BG_STAGE_FINETUNE] = {bg_stage_finetune, true},
     [BG_STAGE_EVALUATE] = {bg_stage_evaluate, false},
+    [BG_STAGE_VERIFY] = {bg_stage_verify, false},
     [BG_STAGE_REPORT] = {bg_stage_report, false},
 };
 

@@ -1,5 +1,5 @@
 /* Helpers of layer types and network types: number pairs, pooling options, and the unit
- * "convolution or linear, batch norm, relu" that the named networks repeat. */
+ * "convolution or linear, batch norm, relu (or relu6)" that the named networks repeat. */
 #include "layers/build.h"
 
 #include <stdio.h>
@@ -70,7 +70,9 @@ static enum bg_status finish_unit(struct bg_graph *graph, const struct bg_unit *
         TRY(bg_build_name(name, unit->name, ".bn"));
         TRY(bg_node_batch_norm(graph, name, x, BG_BN_EPSILON, BG_BN_MOMENTUM, &x));
     }
-    if (unit->relu)
+    if (unit->relu && unit->relu6)
+        TRY(bg_node_relu6(graph, unit->relu, x, &x));
+    else if (unit->relu)
         TRY(bg_node_relu(graph, unit->relu, x, &x));
     *out = x;
 out:

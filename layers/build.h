@@ -28,6 +28,7 @@ BG_MUST enum bg_status bg_build_name(char out[BG_NAME_MAX], const char *base, co
 struct bg_unit {
     const char *name;
     const char *relu; /* NULL = no activation */
+    bool relu6;       /* the activation has a ceiling of 6 */
     bool batch_norm;  /* then the convolution or linear layer has no bias */
 };
 BG_MUST enum bg_status bg_build_conv(struct bg_graph *graph, const struct bg_unit *unit,

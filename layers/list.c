@@ -102,7 +102,15 @@ static void read_type(struct bg_list_item *item, const struct bg_yaml *entry, co
     }
 }
 
-/* The name given, or type and number: "relu2" is the second relu of the list. */
+/* "relu2" is the second relu of the list, "relu6-2" the second relu6. */
+static void name_by_number(struct bg_list_item *item, int number)
+{
+    const char *type = item->type->name;
+    const char *gap = isdigit((unsigned char)type[strlen(type) - 1]) ? "-" : "";
+    snprintf(item->name, sizeof item->name, "%s%s%d", type, gap, number);
+}
+
+/* The name given, or one from type and number. */
 static void read_name(struct bg_list *list, int index, const struct bg_yaml *options,
                       const char *path, struct bg_text *errors)
 {
@@ -111,7 +119,7 @@ static void read_name(struct bg_list *list, int index, const struct bg_yaml *opt
     int number = 0;
     for (int i = 0; i <= index; i++)
         number += list->item[i].type == item->type;
-    snprintf(item->name, sizeof item->name, "%s%d", item->type->name, number);
+    name_by_number(item, number);
     if (node && (node->kind != BG_YAML_SCALAR || !name_is_clean(node->text))) {
         bg_options_error(errors, node, path,
                          "name: expected 1 to %d letters, digits and _ . -, first a letter or "
@@ -150,26 +158,40 @@ static void read_one_from(struct bg_list *list, int index, int slot, const struc
                      bg_list_hint(hint, node->text, names, index + 1));
 }
 
+static void complain_about_count(const struct bg_list_item *item, const struct bg_yaml *node,
+                                 const char *path, struct bg_text *errors)
+{
+    char count[32] = "1 layer";
+    int named = node == NULL ? 0 : node->kind == BG_YAML_LIST ? node->count : 1;
+    if (item->type->most_inputs > 0)
+        snprintf(count, sizeof count, "%d to %d layers", item->type->inputs,
+                 item->type->most_inputs);
+    else if (item->type->inputs > 1)
+        snprintf(count, sizeof count, "%d layers", item->type->inputs);
+    bg_options_error(errors, node ? node : item->node, path, "%s reads %s%s, from names %d",
+                     item->type->name, count, item->type->inputs > 1 ? ": from: [a, b]" : "",
+                     named);
+}
+
 static void read_from(struct bg_list *list, int index, const struct bg_yaml *options,
                       const char *path, struct bg_text *errors)
 {
     struct bg_list_item *item = &list->item[index];
     const struct bg_yaml *node = bg_yaml_get(options, "from");
-    int wanted = item->type->inputs, given = 1; /* at most BG_LIST_INPUTS */
+    int least = item->type->inputs, most = item->type->most_inputs, given = 1;
     for (int i = 0; i < BG_LIST_INPUTS; i++)
         item->from[i] = index - 1; /* of the first layer: BG_LIST_NO_INPUT */
     if (node && node->kind == BG_YAML_LIST)
         given = node->count;
-    if (given != wanted) {
-        bg_options_error(errors, node ? node : item->node, path,
-                         "%s reads %d layer%s, from names %d", item->type->name, wanted,
-                         wanted == 1 ? "" : "s: from: [a, b]", node ? given : 0);
+    if (given < least || given > (most > 0 ? most : least) || given > BG_LIST_INPUTS) {
+        complain_about_count(item, node, path, errors);
         return;
     }
+    item->inputs = given;
     const struct bg_yaml *entry = node && node->kind == BG_YAML_LIST ? node->first : node;
-    for (int i = 0; node && i < wanted; i++, entry = entry->next)
+    for (int i = 0; node && i < given; i++, entry = entry->next)
         read_one_from(list, index, i, entry, path, errors);
-    for (int i = 0; i < wanted; i++)
+    for (int i = 0; i < given; i++)
         if (item->from[i] >= 0)
             list->item[item->from[i]].used = true;
 }
@@ -246,8 +268,8 @@ enum bg_status bg_list_build(const struct bg_list *list, struct bg_graph *graph,
     TRY(bg_alloc(&nodes, list->count, sizeof(struct bg_node *)));
     for (int i = 0; i < list->count; i++) {
         const struct bg_list_item *item = &list->item[i];
-        struct bg_node *inputs[BG_LIST_INPUTS] = {NULL};
-        for (int k = 0; k < item->type->inputs && k < BG_LIST_INPUTS; k++)
+        struct bg_node *inputs[BG_LIST_INPUTS + 1] = {NULL};
+        for (int k = 0; k < item->inputs; k++)
             inputs[k] = item->from[k] < 0 ? input : nodes[item->from[k]];
         rc = item->type->build(graph, item->name, item->options, inputs, &nodes[i]);
         if (rc != BG_OK) {
@@ -274,11 +296,11 @@ void bg_list_print(const struct bg_list *list, int indent, struct bg_text *text)
         const struct bg_list_item *item = &list->item[i];
         bg_text_add(text, "%*s- %s:\n", indent + 2, "", item->type->name);
         bg_text_add(text, "%*sname: %s\n", indent + 6, "", item->name);
-        if (item->type->inputs == 2)
-            bg_text_add(text, "%*sfrom: [%s, %s]\n", indent + 6, "",
-                        source_name(list, item->from[0]), source_name(list, item->from[1]));
-        else
-            bg_text_add(text, "%*sfrom: %s\n", indent + 6, "", source_name(list, item->from[0]));
+        bg_text_add(text, "%*sfrom: %s%s", indent + 6, "", item->inputs > 1 ? "[" : "",
+                    source_name(list, item->from[0]));
+        for (int k = 1; k < item->inputs; k++)
+            bg_text_add(text, ", %s", source_name(list, item->from[k]));
+        bg_text_add(text, "%s\n", item->inputs > 1 ? "]" : "");
         bg_options_print(item->type->options, item->options, indent + 6, text);
     }
 }

@@ -4,7 +4,7 @@
 
 #include "layers/net.h"
 
-#define BG_LIST_INPUTS   2
+#define BG_LIST_INPUTS   4
 #define BG_LIST_NO_INPUT (-1)
 
 struct bg_list_item {
@@ -12,6 +12,7 @@ struct bg_list_item {
     const struct bg_yaml *node;       /* for messages */
     char name[BG_NAME_MAX];
     void *options;            /* type->options_size bytes, owned */
+    int inputs;               /* that `from` names, or the type's number */
     int from[BG_LIST_INPUTS]; /* earlier items; -1 = the network's input */
     bool used;                /* read by a later item */
 };

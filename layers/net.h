@@ -21,7 +21,9 @@ struct bg_layer_type {
     const char *name, *help; /* "conv", "batch-norm" */
     const struct bg_option *options;
     size_t options_size;
-    int inputs; /* 1, or 2 for add */
+    int inputs;      /* 1, or 2 for add */
+    int most_inputs; /* when not 0: any number from `inputs` to this (at most 4) */
+    /* `inputs`: as many nodes as the recipe names, then NULL. */
     enum bg_status (*build)(struct bg_graph *graph, const char *name, const void *options,
                             struct bg_node *const *inputs, struct bg_node **out);
 };
@@ -44,9 +46,10 @@ enum bg_loss { BG_LOSS_CROSS_ENTROPY, BG_LOSS_MSE };
 /* Builds from the recipe's `network` section: `{name: resnet, depth: 20}` or
  * `{layers: [{conv: {name: conv1, out: 16, kernel: 3, from: input}}, {relu: {}}, ...]}`; `from`
  * names earlier layers, default the one before; unnamed layers are called by type and number
- * ("relu2"). A type without options may be a bare word (`relu`). The last layer must give `classes`
- * values. Adds the loss. Recipe errors are appended to `errors` (all of them) and BG_E_DATA
- * returned; shape errors name the layer and carry file:line:col. A NULL `section` is an error. */
+ * ("relu2"; "relu6-2", as the type ends with a digit). A type without options may be a bare word
+ * (`relu`). The last layer must give `classes` values. Adds the loss. Recipe errors are appended to
+ * `errors` (all of them) and BG_E_DATA returned; shape errors name the layer and carry
+ * file:line:col. A NULL `section` is an error. */
 BG_MUST enum bg_status bg_net_create(struct bg_net **out, const struct bg_yaml *section,
                                      const struct bg_sample_spec *input, enum bg_loss loss,
                                      double smoothing, struct bg_text *errors);

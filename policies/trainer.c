@@ -1,7 +1,8 @@
-/* The trainer's body: which programs it holds, where batches come from, remembered weights and
- * evaluation. Programs are made for the batch sizes that sources bring (a full one and the short
- * last one) and dropped with the plan they were made for. Training is in trainer_train.c, profiling
- * in trainer_profile.c, calibration in trainer_calibrate.c, files in trainer_file.c. */
+/* The trainer's body: which programs it holds, where batches come from, and remembered weights.
+ * Programs are made for the batch sizes that sources bring (a full one and the short last one) and
+ * dropped with the plan they were made for. Training is in trainer_train.c, evaluation in
+ * trainer_evaluate.c, profiling in trainer_profile.c, calibration in trainer_calibrate.c, files in
+ * trainer_file.c. */
 #include <math.h>
 #include <string.h>
 
@@ -44,6 +45,11 @@ void bg_trainer_drop_programs(struct bg_trainer *trainer)
         bg_program_destroy(trainer->programs[i].program);
         trainer->programs[i] = (struct bg_trainer_program){0};
     }
+    for (int i = 0; i < BG_TRAINER_INTEGERS; i++)
+        bg_integer_program_destroy(trainer->integers[i]);
+    memset(trainer->integers, 0, sizeof trainer->integers);
+    bg_integer_model_destroy(trainer->integer);
+    trainer->integer = NULL;
 }
 
 enum bg_status bg_trainer_apply(struct bg_trainer *trainer, const struct bg_plan *plan,
@@ -206,56 +212,4 @@ enum bg_status bg_trainer_check_profile(const struct bg_trainer *trainer,
                            profile->names[i], name);
     }
     return BG_OK;
-}
-
-int64_t bg_trainer_count_correct(const struct bg_program *program, const struct bg_batch *batch,
-                                 struct bg_evaluation *evaluation)
-{
-    const struct bg_tensor *logits = bg_program_logits(program);
-    int64_t classes = bg_tensor_count(logits) / batch->size, correct = 0;
-    for (int64_t i = 0; i < batch->size; i++) {
-        const float *row = bg_f32(logits) + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            best = row[c] > row[best] ? c : best;
-        bool hit = best == batch->labels[i];
-        correct += hit;
-        if (evaluation) {
-            evaluation->class_count[batch->labels[i]]++;
-            evaluation->class_correct[batch->labels[i]] += hit;
-        }
-    }
-    return correct;
-}
-
-enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source *source,
-                                   struct bg_evaluation *out)
-{
-    enum bg_status rc = BG_OK;
-    struct bg_stream stream = {.source = source};
-    struct bg_run_moment moment = {.seed = trainer->config.seed};
-    int64_t classes = bg_node_shape(bg_graph_logits(trainer->graph))->dims[2];
-    double loss = 0;
-    *out = (struct bg_evaluation){.classes = source->spec.classes};
-    TRY(bg_trainer_check_source(source));
-    if (out->classes < 1 ||
-        out->classes > (int)(sizeof out->class_count / sizeof *out->class_count))
-        FAIL(BG_E_RANGE, "evaluation: %d classes, limit is 1024", out->classes);
-    if (classes != out->classes)
-        FAIL(BG_E_MISMATCH, "evaluation: the data has %d classes, the network %lld", out->classes,
-             (long long)classes);
-    for (int64_t i = 0; i < bg_source_batches(source); i++) {
-        struct bg_batch batch = {0};
-        struct bg_program *program = NULL;
-        TRY(bg_stream_next(&stream, &batch));
-        TRY(bg_trainer_program(trainer, BG_MODE_EVAL, batch.size, false, &program));
-        TRY(bg_program_forward(program, &batch, &moment));
-        out->correct += bg_trainer_count_correct(program, &batch, out);
-        out->count += batch.size;
-        loss += bg_program_loss(program) * (double)batch.size;
-    }
-    out->accuracy = (double)out->correct / (double)out->count;
-    out->loss = loss / (double)out->count;
-out:
-    return rc;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/integer.h"
 #include "autograd/program.h"
 #include "core/method.h"
 #include "core/profile.h"
@@ -86,6 +87,7 @@ struct bg_evaluation {
     int64_t count, correct;
     double accuracy, loss; /* fraction, mean */
     int classes;
+    bool integer; /* by the integer program; else in f32 (codes of a plan simulated) */
     int64_t class_count[1024], class_correct[1024];
 };
 struct bg_train_epoch_row {
@@ -125,6 +127,10 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
  * BG_E_MISMATCH when data and network differ in theirs, BG_E_USAGE for an empty source. */
 BG_MUST enum bg_status bg_trainer_evaluate(struct bg_trainer *trainer, struct bg_source *source,
                                            struct bg_evaluation *out);
+/* The integer model of the present weights and ranges, the trainer's own: it is refreshed by the
+ * next call and by evaluation, and goes with the plan. BG_E_UNSUPPORTED when the plan has none. */
+BG_MUST enum bg_status bg_trainer_integers(struct bg_trainer *trainer,
+                                           struct bg_integer_model **out);
 /* Ranges of activations anew from the first `batches` batches with quantizers bypassed (weights are
  * quantized already); then, when `recalibrate_bn`, the same batches once more with quantizers
  * active, while the running statistics of batch norm become the plain average over them. Both run

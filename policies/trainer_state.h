@@ -15,6 +15,7 @@ struct bg_anchor {
 };
 
 #define BG_TRAINER_PROGRAMS 6
+#define BG_TRAINER_INTEGERS 2
 
 struct bg_trainer_program {
     struct bg_program *program;
@@ -31,6 +32,9 @@ struct bg_trainer {
     uint64_t clock;
     struct bg_anchor initial, previous; /* W_0 of the stage and weights of the last cycle */
     bool anchored;                      /* they hold something */
+    struct bg_integer_model *integer;   /* for evaluation, once it was asked for */
+    struct bg_integer_program *integers[BG_TRAINER_INTEGERS];
+    int64_t integer_batch[BG_TRAINER_INTEGERS];
 };
 
 /* Batches of a source without end: pass after pass, from batch `position` on. */
@@ -63,7 +67,7 @@ BG_MUST enum bg_status bg_trainer_check_profile(const struct bg_trainer *trainer
                                                 const struct bg_profile *profile);
 
 /* Labels whose logit is the largest (ties to the lowest index). `evaluation` may be NULL. */
-int64_t bg_trainer_count_correct(const struct bg_program *program, const struct bg_batch *batch,
+int64_t bg_trainer_count_correct(const float *logits, int64_t classes, const struct bg_batch *batch,
                                  struct bg_evaluation *evaluation);
 
 /* A run of training steps under one set of options. */

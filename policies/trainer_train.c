@@ -86,6 +86,7 @@ enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step, int
     enum bg_status rc = BG_OK;
     struct bg_batch batch = {0};
     struct bg_program *program = NULL;
+    const struct bg_tensor *logits = NULL;
     double lr = bg_train_lr(run->options, schedule_step, run->steps_per_epoch);
     uint64_t seed = run->trainer->config.seed;
     struct bg_update_moment update = {.lr = lr, .seed = seed, .step = (uint64_t)step};
@@ -100,11 +101,13 @@ enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step, int
     TRY(run_program(program, &batch, &moment));
     if (collector)
         TRY(bg_collector_end(collector));
-    *row = (struct bg_train_step_row){.step = step + 1,
-                                      .lr = lr,
-                                      .loss = bg_program_loss(program),
-                                      .size = batch.size,
-                                      .correct = bg_trainer_count_correct(program, &batch, NULL)};
+    logits = bg_program_logits(program);
+    *row = (struct bg_train_step_row){
+        .step = step + 1,
+        .lr = lr,
+        .loss = bg_program_loss(program),
+        .size = batch.size,
+        .correct = bg_trainer_count_correct(bg_f32(logits), logits->shape.dims[3], &batch, NULL)};
     TRY(update_all(run, &update));
 out:
     if (rc == BG_E_NUMERIC)

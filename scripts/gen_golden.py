@@ -179,6 +179,13 @@ def norm_relu_case(case, x):
     return F.relu(case.batch_norm("norm", x))
 
 
+def concat_case(case, x):
+    """A convolution's output, its input twice, and what a relu leaves of it."""
+    branch = case.conv("branch", x, 2, (3, 3), False, padding=(1, 1))
+    return torch.cat([branch, x, F.relu(x), x], dim=1)
+
+
+# New cases go to the end: a case's seed is its place, so the data of those before stay as they are.
 CASES = {
     "conv_plain": conv_case(padding=(1, 1)),
     "conv_no_bias": conv_case(bias=False),
@@ -203,6 +210,11 @@ CASES = {
     "add": ("add", add_case),
     "smoothing": loss_case("softmax_cross_entropy", 0.1),
     "mse": loss_case("mse"),
+    # times 8, which is exact: values on both sides of 6
+    "relu6": ("relu6", lambda case, x: F.relu6(8 * x)),
+    "concat": ("concat", concat_case),
+    "conv_depthwise_stride": conv_case(out=4, groups=4, stride=(2, 2), padding=(1, 1), bias=False),
+    "conv_depthwise_double": conv_case(out=8, groups=4, padding=(1, 1)),
 }
 
 

@@ -195,6 +195,55 @@ static struct bg_node *case_add_chain(struct bg_graph *graph, struct bg_node *x)
     return head(graph, add(graph, "g", relu(graph, "r", e), add(graph, "h", f, c)));
 }
 
+static struct bg_node *concat(struct bg_graph *graph, const char *name,
+                              struct bg_node *const *inputs, int count)
+{
+    struct bg_node *out = NULL;
+
+    OK(bg_node_concat(graph, name, inputs, count, &out));
+    return out;
+}
+
+/* Four times a convolution's output, so that values lie on both sides of 6. */
+static struct bg_node *case_relu6(struct bg_graph *graph, struct bg_node *x)
+{
+    struct bg_node *out = conv3(graph, "conv", x, 3, 1);
+
+    out = add(graph, "twice", out, out);
+    out = add(graph, "four_times", out, out);
+    OK(bg_node_relu6(graph, "relu6", out, &out));
+    return head(graph, out);
+}
+
+/* One part needs no gradient (the input), one is read elsewhere too. */
+static struct bg_node *case_concat(struct bg_graph *graph, struct bg_node *x)
+{
+    struct bg_node *a = conv3(graph, "conv_a", x, 3, 1), *b = relu(graph, "relu", a);
+    struct bg_node *joined = concat(graph, "cat", (struct bg_node *[]){x, a, b}, 3);
+
+    return head(graph, relu(graph, "last", conv3(graph, "conv_b", joined, 2, 1)));
+}
+
+static struct bg_node *case_concat_same(struct bg_graph *graph, struct bg_node *x)
+{
+    struct bg_node *a = conv3(graph, "conv", x, 2, 1);
+    struct bg_node *twice = concat(graph, "twice", (struct bg_node *[]){a, a}, 2);
+
+    return head(graph, concat(graph, "cat", (struct bg_node *[]){twice, a, x, twice}, 4));
+}
+
+/* Concats behind, in front of and beside residual adds of the same tensors. */
+static struct bg_node *case_concat_in_adds(struct bg_graph *graph, struct bg_node *x)
+{
+    struct bg_node *a = conv3(graph, "conv_a", x, 2, 1), *b = relu(graph, "b", a);
+    struct bg_node *c = concat(graph, "c", (struct bg_node *[]){a, b}, 2);
+    struct bg_node *d = add(graph, "d", conv3(graph, "conv_d", c, 4, 1), c);
+    struct bg_node *e = concat(graph, "e", (struct bg_node *[]){d, a, d}, 3);
+    struct bg_node *f = concat(graph, "f", (struct bg_node *[]){add(graph, "ab", a, b), c, d}, 3);
+
+    return head(graph, add(graph, "g", e, f));
+}
+
 struct bg_node *support_residual(struct bg_graph *graph, struct bg_node *input)
 {
     const struct bg_conv2d point = {
@@ -235,6 +284,10 @@ const struct support_case support_cases[] = {
     {"dropout", SAMPLE(3, 3, 2), case_dropout},
     {"add of one node", SAMPLE(3, 3, 1), case_add_same},
     {"chain of adds", SAMPLE(3, 3, 1), case_add_chain},
+    {"relu6", SAMPLE(4, 3, 2), case_relu6},
+    {"concat", SAMPLE(3, 2, 1), case_concat},
+    {"concat of one node", SAMPLE(3, 2, 2), case_concat_same},
+    {"concat in adds", SAMPLE(3, 3, 1), case_concat_in_adds},
     {"residual", SAMPLE(8, 8, 2), support_residual},
 };
 const int support_case_count = (int)(sizeof support_cases / sizeof support_cases[0]);

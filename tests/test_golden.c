@@ -178,6 +178,31 @@ static void add_residual(const struct trial *t, struct bg_node *x, struct bg_nod
     OK(bg_node_add(t->graph, "op", branch, x, out));
 }
 
+/* relu6 of eight times the front's output. */
+static void add_relu6(const struct trial *t, struct bg_node *x, struct bg_node **out)
+{
+    static const char *const names[] = {"twice", "four", "eight"};
+
+    for (int i = 0; i < 3; i++)
+        OK(bg_node_add(t->graph, names[i], x, x, &x));
+    OK(bg_node_relu6(t->graph, "op", x, out));
+}
+
+static void add_concat(const struct trial *t, struct bg_node *x, struct bg_node **out)
+{
+    const struct bg_conv2d o = {.out_channels = 2,
+                                .kernel = {3, 3},
+                                .stride = {1, 1},
+                                .padding = {1, 1},
+                                .dilation = {1, 1},
+                                .groups = 1};
+    struct bg_node *branch = NULL, *relu = NULL;
+
+    OK(bg_node_conv2d(t->graph, "branch", x, &o, &branch));
+    OK(bg_node_relu(t->graph, "relu", x, &relu));
+    OK(bg_node_concat(t->graph, "op", (struct bg_node *[]){branch, x, relu, x}, 4, out));
+}
+
 static void add_operation(const struct trial *t, struct bg_node *x, struct bg_node **out)
 {
     if (strcmp(t->op, "conv2d") == 0)
@@ -191,6 +216,10 @@ static void add_operation(const struct trial *t, struct bg_node *x, struct bg_no
         OK(bg_node_relu(t->graph, "op", x, out));
     } else if (strcmp(t->op, "relu") == 0)
         OK(bg_node_relu(t->graph, "op", x, out));
+    else if (strcmp(t->op, "relu6") == 0)
+        add_relu6(t, x, out);
+    else if (strcmp(t->op, "concat") == 0)
+        add_concat(t, x, out);
     else if (strcmp(t->op, "global_pool") == 0)
         OK(bg_node_global_pool(t->graph, "op", x, out));
     else if (strcmp(t->op, "add") == 0)
@@ -344,7 +373,7 @@ static void run_all_cases(enum bg_compute compute)
 
     open_golden(&file, "tests/golden/ops.h5");
     OK(bg_h5_walk(file, note_group, &walk));
-    cr_expect(walk.count == 23, "%d cases", walk.count);
+    cr_expect(walk.count == 27, "%d cases", walk.count);
     for (int i = 0; i < walk.count; i++)
         run_case(file, walk.names[i], compute);
     cr_expect(worst < 0.5, "the largest deviation is %.3g of its limit", worst);

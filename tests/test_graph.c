@@ -74,6 +74,97 @@ Test(graph, shapes_and_costs_are_inferred)
     bg_graph_destroy(graph);
 }
 
+/* What a node was made with is read back; other ops, and indices beyond, give NULL or 0. */
+Test(graph, nodes_tell_what_they_were_made_with)
+{
+    struct bg_node *x = NULL, *conv = NULL, *norm = NULL, *max = NULL, *average = NULL, *fc = NULL;
+    struct bg_graph *graph = with_input(&x);
+    struct bg_conv2d options = plain_conv(6, 3);
+    const struct bg_pool2d window = {.kernel = {2, 1}, .stride = {2, 2}};
+    static const char *const parts[] = {"norm.gamma", "norm.beta", "norm.running_mean",
+                                        "norm.running_var"};
+
+    options.stride[1] = 2;
+    OK(bg_node_conv2d(graph, "conv", x, &options, &conv));
+    OK(bg_node_batch_norm(graph, "norm", conv, 0.25, 0.1, &norm));
+    OK(bg_node_max_pool(graph, "max", norm, &window, &max));
+    OK(bg_node_avg_pool(graph, "average", max, &window, &average));
+    OK(bg_node_linear(graph, "fc", average, 3, true, &fc));
+
+    cr_expect(bg_node_conv2d_options(conv)->out_channels == 6);
+    cr_expect(bg_node_conv2d_options(conv)->stride[1] == 2);
+    cr_expect(bg_node_conv2d_options(fc) == NULL && bg_node_conv2d_options(max) == NULL);
+    cr_expect(bg_node_pool2d_options(max)->kernel[0] == 2);
+    cr_expect(bg_node_pool2d_options(average)->kernel[1] == 1);
+    cr_expect(bg_node_pool2d_options(conv) == NULL && bg_node_pool2d_options(x) == NULL);
+    cr_expect(bg_node_epsilon(norm) == 0.25 && bg_node_epsilon(conv) == 0.0);
+    cr_expect(bg_node_sample_spec(x)->width == 6 && bg_node_sample_spec(x)->classes == 3);
+    cr_expect(bg_node_sample_spec(norm) == NULL);
+    for (int i = 0; i < 4; i++)
+        cr_expect_str_eq(bg_node_param_at(norm, i)->name, parts[i]);
+    cr_expect_str_eq(bg_node_param_at(fc, 1)->name, "fc.bias");
+    cr_expect(bg_node_param_at(norm, 4) == NULL && bg_node_param_at(norm, -1) == NULL);
+    cr_expect(bg_node_param_at(conv, 1) == NULL && bg_node_param_at(max, 0) == NULL);
+    cr_expect(bg_node_quantizer(x) == NULL);
+    bg_graph_destroy(graph);
+
+    graph = support_fork();
+    support_quantize(graph, 4, 4, false);
+    x = bg_graph_find(graph, "relu");
+    cr_expect(bg_node_quantizer(x) == x->quantizer && bg_node_quantizer(x)->spec.bits == 4);
+    bg_graph_destroy(graph);
+}
+
+/* Every number of inputs that is possible, in the order given. */
+Test(graph, concat_adds_up_channels)
+{
+    struct bg_node *x = NULL, *conv = NULL, *cat[5] = {NULL};
+    struct bg_graph *graph = with_input(&x);
+    const struct bg_conv2d options = {
+        .out_channels = 3, .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
+
+    OK(bg_node_conv2d(graph, "conv", x, &options, &conv));
+    struct bg_node *const parts[] = {conv, x, x, conv};
+    for (int count = 2; count <= 4; count++) {
+        const char *const names[] = {"two", "three", "four"};
+        static const int64_t channels[] = {7, 11, 14};
+        OK(bg_node_concat(graph, names[count - 2], parts, count, &cat[count]));
+        expect_shape(cat[count], 8, 6, channels[count - 2]);
+        cr_expect(bg_node_input_count(cat[count]) == count && bg_node_layer(cat[count]) == -1);
+        for (int k = 0; k < count; k++)
+            cr_expect(bg_node_input_at(cat[count], k) == parts[k]);
+        cr_expect(bg_node_macs(cat[count]) == 0);
+    }
+    bg_graph_destroy(graph);
+}
+
+Test(graph, concat_refuses_what_does_not_fit)
+{
+    struct bg_node *x = NULL, *y = NULL, *narrow = NULL;
+    struct bg_graph *graph = with_input(&x);
+    struct bg_node *parts[] = {x, x, x, x, x};
+    const struct bg_conv2d options = {
+        .out_channels = 4, .kernel = {1, 2}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
+
+    cr_expect(bg_node_concat(graph, "cat", parts, 1, &y) == BG_E_USAGE && y == NULL);
+    cr_expect_str_eq(bg_error(), "concat cat: 1 inputs: 2 to 4 are possible");
+    cr_expect(bg_node_concat(graph, "cat", parts, 5, &y) == BG_E_USAGE);
+    cr_expect_str_eq(bg_error(), "concat cat: 5 inputs: 2 to 4 are possible");
+    cr_expect(bg_node_concat(graph, "cat", parts, -1, &y) == BG_E_USAGE);
+    cr_expect(bg_node_concat(graph, "c t", parts, 2, &y) == BG_E_DATA);
+    cr_expect(bg_node_concat(graph, "input", parts, 2, &y) == BG_E_DATA);
+    parts[2] = NULL;
+    cr_expect(bg_node_concat(graph, "cat", parts, 3, &y) == BG_E_USAGE);
+    cr_expect_str_eq(bg_error(), "concat cat: input 3 is missing");
+    OK(bg_node_conv2d(graph, "narrow", x, &options, &narrow));
+    parts[2] = narrow;
+    cr_expect(bg_node_concat(graph, "cat", parts, 3, &y) == BG_E_SHAPE && y == NULL);
+    cr_expect_str_eq(bg_error(), "concat cat: input is 8x6x4, narrow is 8x5x4: all must have one "
+                                 "height and width");
+    cr_expect(bg_graph_node_count(graph) == 2);
+    bg_graph_destroy(graph);
+}
+
 /* One sentence each, with the node's op and name; a refusal leaves the graph as it was. */
 Test(graph, refusals_name_the_node)
 {

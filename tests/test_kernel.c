@@ -69,6 +69,58 @@ Test(kernel, relu_and_its_gradient_follow_their_definition_in_place_too)
     }
 }
 
+Test(kernel, relu6_and_its_gradient_follow_their_definition_in_place_too)
+{
+    for (int i = 0; i < LONG; i++) /* up to 8 on both sides; the ends belong to the flat parts */
+        x[i] *= 4.0f;
+    x[20] = 6.0f;
+    x[21] = nextafterf(6.0f, 0.0f);
+    x[22] = nextafterf(6.0f, 7.0f);
+    for (int k = 0; k < COUNTS; k++) {
+        int64_t n = counts[k];
+        for (int64_t i = 0; i < n; i++)
+            wanted[i] = isnan(x[i]) ? x[i] : x[i] > 6.0f ? 6.0f : x[i] > 0.0f ? x[i] : 0.0f;
+        bg_kernel_relu6(x, n, got);
+        expect_same(n);
+        copy_to(got, x);
+        bg_kernel_relu6(got, n, got);
+        expect_same(n);
+        for (int64_t i = 0; i < n; i++)
+            wanted[i] = x[i] > 0.0f && x[i] < 6.0f ? dy[i] : 0.0f;
+        bg_kernel_relu6_backward(x, dy, n, got);
+        expect_same(n);
+        copy_to(got, dy);
+        bg_kernel_relu6_backward(x, got, n, got);
+        expect_same(n);
+    }
+    cr_assert(wanted[20] == 0.0f && wanted[21] == dy[21] && wanted[22] == 0.0f);
+}
+
+/* Into the middle of wider rows and out again; the columns beside stay as they were. */
+Test(kernel, copy_columns_moves_part_of_each_row)
+{
+    static const int64_t widths[] = {1, 3, 16, 64};
+
+    for (int k = 0; k < 4; k++)
+        for (int large = 0; large < 2; large++) {
+            int64_t width = widths[k], step = width + 5;
+            int64_t rows = large != 0 ? LONG / step : 7;
+            cr_assert(large == 0 || k == 0 || rows * width > BG_KERNEL_SMALL);
+            for (int64_t i = 0; i < rows * step; i++)
+                wanted[i] = i % step < 2 || i % step >= 2 + width
+                                ? -9.0f
+                                : x[i / step * width + i % step - 2];
+            for (int64_t i = 0; i < rows * step; i++)
+                got[i] = -9.0f;
+            bg_kernel_copy_columns(x, width, rows, width, got + 2, step);
+            expect_same(rows * step);
+            copy_to(wanted, x);
+            bg_kernel_copy_columns(got + 2, step, rows, width, dy, width);
+            copy_to(got, dy);
+            expect_same(rows * width);
+        }
+}
+
 Test(kernel, add_and_copy_follow_their_definition_in_place_too)
 {
     for (int k = 0; k < COUNTS; k++) {
@@ -331,6 +383,8 @@ Test(kernel, every_instruction_set_gives_the_same_bits)
         int64_t n = counts[k];
         FOR_EACH_SET(pointwise, t->relu(x, n, got));
         FOR_EACH_SET(pointwise, t->relu_backward(x, dy, n, got));
+        FOR_EACH_SET(pointwise, t->relu6(x, n, got));
+        FOR_EACH_SET(pointwise, t->relu6_backward(x, dy, n, got));
         FOR_EACH_SET(pointwise, t->add(x, dy, n, got));
         FOR_EACH_SET(pointwise, t->decode_u8(codes, n, 3, 0.1f, got));
         FOR_EACH_SET(pointwise, (copy_to(m, x), t->sgd(got, m, dy, n, factors)));
@@ -374,5 +428,10 @@ Test(kernel, a_run_capped_to_avx2_takes_at_most_that_set)
 
 Test(kernel, an_uncapped_run_takes_the_best_set_of_the_cpu)
 {
-    expect_set("ALL", 2);
+    expect_set("ALL", 3);
+}
+
+Test(kernel, a_run_capped_below_vnni_takes_at_most_plain_avx512)
+{
+    expect_set("AVX512_CORE", 2);
 }

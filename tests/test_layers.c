@@ -38,14 +38,15 @@ static void add_required(const struct bg_layer_type *type, struct bg_text *text)
     }
 }
 
-/* A convolution, the layer on it (and on the input, when it reads two), a linear layer. */
+/* A convolution, the layer on it (and on the input, when it reads several), a linear layer. */
 static void describe(const struct bg_layer_type *type, struct bg_text *text)
 {
     bg_text_add(text, "network:\n  layers:\n");
     bg_text_add(text, "    - conv: {name: first, out: %d, same: true}\n", CHANNELS);
     bg_text_add(text, "    - %s: {name: tested, ", type->name);
     add_required(type, text);
-    bg_text_add(text, "from: %s}\n", type->inputs == 2 ? "[first, input]" : "first");
+    const char *from = type->inputs == 2 ? "[first, input]" : "first";
+    bg_text_add(text, "from: %s}\n", type->most_inputs == 4 ? "[first, input, input]" : from);
     bg_text_add(text, "    - linear: {name: last, out: 3}\n");
     OK(bg_text_check(text));
 }
@@ -85,6 +86,7 @@ Test(layers, every_type_is_described)
     for (const struct bg_layer_type *const *type = bg_layer_types; *type; type++, count++) {
         cr_assert((*type)->name && (*type)->help && (*type)->options && (*type)->build);
         cr_assert((*type)->inputs == 1 || (*type)->inputs == 2, "%s", (*type)->name);
+        cr_assert((*type)->most_inputs == 0 || (*type)->most_inputs == 4, "%s", (*type)->name);
         for (const struct bg_option *row = (*type)->options; row->key; row++) {
             cr_assert(row->help != NULL, "%s.%s", (*type)->name, row->key);
             cr_assert(strcmp(row->key, "name") != 0 && strcmp(row->key, "from") != 0);
@@ -92,11 +94,11 @@ Test(layers, every_type_is_described)
         for (const struct bg_layer_type *const *other = bg_layer_types; other != type; other++)
             cr_assert(strcmp((*type)->name, (*other)->name) != 0, "%s twice", (*type)->name);
     }
-    cr_assert(count >= 10);
+    cr_assert(count >= 12);
     count = 0;
     for (const struct bg_net_type *const *type = bg_net_types; *type; type++, count++)
         cr_assert((*type)->name && (*type)->help && (*type)->source && (*type)->build);
-    cr_assert(count >= 3);
+    cr_assert(count >= 5);
 }
 
 /* The check divides by max(1e-3, |analytic| + |numeric|). An f32 forward with activations of size 1

@@ -169,6 +169,189 @@ Test(net, resnets_have_the_right_sizes)
     bg_net_destroy(net);
 }
 
+/* Parameters and MACs of a vgg-small from the layer sizes alone. */
+static void vgg_size(int64_t width, int64_t convs, const struct bg_sample_spec *spec,
+                     int64_t *params, int64_t *macs)
+{
+    int64_t in = spec->channels, h = spec->height, w = spec->width;
+    *params = *macs = 0;
+    for (int stage = 0; stage < 3; stage++, h /= 2, w /= 2)
+        for (int64_t i = 0; i < convs; i++, in = width << stage) {
+            *params += 9 * in * (width << stage) + 2 * (width << stage);
+            *macs += h * w * 9 * in * (width << stage);
+        }
+    *params += h * w * in * 10 + 10;
+    *macs += h * w * in * 10;
+}
+
+/* As vgg_size: width and stride of the stem and the first five blocks, more are like the last. */
+static void mobilenet_size(int64_t width, int depth, const struct bg_sample_spec *spec,
+                           int64_t *params, int64_t *macs)
+{
+    static const int64_t times[] = {2, 4, 4, 8, 8}, stride[] = {1, 2, 1, 2, 1};
+    int64_t in = width, h = spec->height, w = spec->width;
+    *params = 9 * spec->channels * width + 2 * width;
+    *macs = h * w * 9 * spec->channels * width;
+    for (int i = 0; i < depth; i++) {
+        int64_t out = width * times[i < 5 ? i : 4], s = i < 5 ? stride[i] : 1;
+        h /= s;
+        w /= s;
+        *params += 9 * in + 2 * in + in * out + 2 * out;
+        *macs += h * w * (9 * in + in * out);
+        in = out;
+    }
+    *params += in * 10 + 10;
+    *macs += in * 10;
+}
+
+static void expect_size(const char *text, const struct bg_sample_spec *spec, const char *title,
+                        const int64_t size[3]) /* layers, parameters, MACs */
+{
+    struct bg_net_cost cost;
+    struct bg_net *net = make(text, spec);
+    cr_assert_str_eq(net->name, title);
+    OK(bg_net_cost(net, NULL, &cost));
+    cr_assert_eq(cost.layers, size[0], "%s: %d layers", text, cost.layers);
+    cr_assert_eq(cost.params, size[1], "%s: %lld parameters", text, (long long)cost.params);
+    cr_assert_eq(cost.macs, size[2], "%s: %lld MACs", text, (long long)cost.macs);
+    cr_assert_eq(count_params(net), size[1]);
+    bg_net_cost_free(&cost);
+    bg_net_destroy(net);
+}
+
+Test(net, vgg_small_has_the_size_of_its_stages)
+{
+    static const struct {
+        int64_t width, convs;
+    } cases[] = {{32, 2}, {8, 1}, {5, 3}};
+    for (int k = 0; k < 6; k++) {
+        const struct bg_sample_spec *spec = k % 2 ? &cifar : &fashion;
+        int64_t width = cases[k / 2].width, convs = cases[k / 2].convs, size[3] = {3 * convs + 1};
+        char text[96] = "network: {name: vgg-small}";
+        if (k > 1)
+            snprintf(text, sizeof text, "network: {name: vgg-small, width: %d, convs: %d}",
+                     (int)width, (int)convs);
+        vgg_size(width, convs, spec, &size[1], &size[2]);
+        expect_size(text, spec, "vgg-small", size);
+    }
+    /* by hand: 225792 + 7225344 + 3612672 + 7225344 + 3612672 + 7225344 + 11520 */
+    expect_size("network: {name: vgg-small}", &fashion, "vgg-small",
+                (const int64_t[]){7, 298410, 29138688});
+    struct bg_net *net = make("network: {name: vgg-small}", &fashion);
+    cr_assert_eq(bg_node_shape(bg_graph_find(net->graph, "s3.pool"))->dims[0], 3);
+    cr_assert_str_eq(bg_node_op(bg_graph_find(net->graph, "s2.relu2")), "relu");
+    cr_assert_not_null(bg_graph_param_find(net->graph, "s3.conv2.bn.gamma"));
+    cr_assert_null(bg_graph_param_find(net->graph, "s1.conv1.bias"));
+    bg_net_destroy(net);
+}
+
+/* Three halvings of 7x7 leave nothing for the last. */
+Test(net, vgg_small_refuses_images_it_cannot_halve)
+{
+    struct bg_sample_spec spec = fashion;
+    struct bg_net *net = NULL;
+    struct bg_text errors;
+    bg_text_init(&errors, 1 << 12);
+    spec.height = 7;
+    cr_assert_eq(build(&net, "network: {name: vgg-small}", &spec, &errors), BG_E_SHAPE);
+    cr_assert_str_eq(bg_error(), "recipe.yaml:1:1: network vgg-small: max_pool s3.pool: kernel 2x2 "
+                                 "does not fit input 1x7 with padding 0");
+    cr_assert_null(net);
+    bg_text_free(&errors);
+}
+
+Test(net, mobilenet_small_has_the_size_of_its_blocks)
+{
+    static const struct {
+        int64_t width;
+        int depth;
+    } cases[] = {{24, 5}, {8, 7}, {3, 5}};
+    for (int k = 0; k < 6; k++) {
+        const struct bg_sample_spec *spec = k % 2 ? &cifar : &fashion;
+        int64_t size[3] = {2 * cases[k / 2].depth + 2};
+        char text[96] = "network: {name: mobilenet-small}";
+        if (k > 1)
+            snprintf(text, sizeof text, "network: {name: mobilenet-small, width: %d, depth: %d}",
+                     (int)cases[k / 2].width, cases[k / 2].depth);
+        mobilenet_size(cases[k / 2].width, cases[k / 2].depth, spec, &size[1], &size[2]);
+        expect_size(text, spec, "mobilenet-small", size);
+    }
+    /* by hand: stem 169344; blocks 169344 + 903168, 84672 + 903168, 169344 + 1806336,
+     * 42336 + 903168, 84672 + 1806336; 1920 */
+    expect_size("network: {name: mobilenet-small}", &fashion, "mobilenet-small",
+                (const int64_t[]){12, 78730, 7043808});
+    struct bg_net *net = make("network: {name: mobilenet-small}", &fashion);
+    const struct bg_node *depthwise = bg_graph_find(net->graph, "b4.dw");
+    cr_assert_eq(bg_node_shape(depthwise)->dims[0], 7);
+    cr_assert_eq(bg_node_conv2d_options(depthwise)->groups, 96);
+    cr_assert_eq(bg_graph_param_find(net->graph, "b4.dw.weight")->value.shape.dims[3], 1);
+    cr_assert_str_eq(bg_node_op(bg_graph_find(net->graph, "relu1")), "relu6");
+    cr_assert_str_eq(bg_node_op(bg_graph_find(net->graph, "b5.relu2")), "relu6");
+    for (int i = 0; i < bg_graph_node_count(net->graph); i++)
+        cr_assert(strcmp(bg_node_op(bg_graph_node(net->graph, i)), "relu") != 0);
+    bg_net_destroy(net);
+}
+
+Test(net, lists_put_layers_side_by_side)
+{
+    struct bg_net *net = make("network:\n"
+                              "  layers:\n"
+                              "    - conv: {name: a, out: 4, same: true}\n"
+                              "    - relu6\n"
+                              "    - conv: {name: b, out: 6, kernel: 1, from: input}\n"
+                              "    - concat: {from: [relu6-1, b]}\n"
+                              "    - conv: {name: c, out: 2, same: true}\n"
+                              "    - concat: {name: all, from: [c, a, input, c]}\n"
+                              "    - relu6\n"
+                              "    - linear: {out: 10}\n",
+                              &fashion);
+    const struct bg_node *first = bg_graph_find(net->graph, "concat1");
+    const struct bg_node *all = bg_graph_find(net->graph, "all");
+    static const char *const sources[] = {"c", "a", "input", "c"};
+    cr_assert_eq(bg_node_input_count(first), 2);
+    cr_assert_eq(bg_node_shape(first)->dims[2], 10);
+    cr_assert_eq(bg_node_input_count(all), 4);
+    for (int k = 0; k < 4; k++)
+        cr_assert_str_eq(bg_node_name(bg_node_input_at(all, k)), sources[k]);
+    cr_assert_eq(bg_node_shape(all)->dims[2], 2 + 4 + 1 + 2);
+    cr_assert_not_null(bg_graph_find(net->graph, "relu6-2"));
+    bg_net_destroy(net);
+}
+
+Test(net, concat_needs_two_to_four_layers_of_one_size)
+{
+    expect_error(
+        "network:\n"
+        "  layers:\n"
+        "    - conv: {name: a, out: 4}\n"
+        "    - concat\n"
+        "    - concat: {from: a}\n"
+        "    - concat: {from: [a]}\n"
+        "    - concat: {from: [a, a, a, a, a]}\n"
+        "    - concat: {from: [a, b, input, ab]}\n"
+        "    - relu6: {from: [a, input]}\n"
+        "    - concat: {from: [a, input], axis: 3}\n",
+        "recipe.yaml:4:7: network.layers[1].concat: concat reads 2 to 4 layers: from: [a, b], from "
+        "names 0\n"
+        "recipe.yaml:5:16: network.layers[2].concat: concat reads 2 to 4 layers: from: [a, b], "
+        "from names 1\n"
+        "recipe.yaml:6:16: network.layers[3].concat: concat reads 2 to 4 layers: from: [a, b], "
+        "from names 1\n"
+        "recipe.yaml:7:16: network.layers[4].concat: concat reads 2 to 4 layers: from: [a, b], "
+        "from names 5\n"
+        "recipe.yaml:8:26: network.layers[5].concat: from: no earlier layer is called \"b\", did "
+        "you mean \"a\"?\n"
+        "recipe.yaml:8:36: network.layers[5].concat: from: no earlier layer is called \"ab\", did "
+        "you mean \"a\"?\n"
+        "recipe.yaml:9:15: network.layers[6].relu6: relu6 reads 1 layer, from names 2\n"
+        "recipe.yaml:10:34: network.layers[7].concat.axis: unknown key\n",
+        NULL);
+    expect_error("network: {layers: [{conv: {name: a, out: 4}}, {concat: {from: [a, input]}}]}",
+                 NULL,
+                 "recipe.yaml:1:48: concat concat1: a is 26x26x4, input is 28x28x1: all must have "
+                 "one height and width");
+}
+
 Test(net, mlp_takes_its_hidden_sizes)
 {
     struct bg_net *net = make("network: {name: mlp}", &fashion);
@@ -337,9 +520,11 @@ Test(net, impossible_shapes_name_the_layer_and_the_place)
 
 Test(net, sections_print_with_defaults_and_read_back)
 {
-    static const char *const sections[] = {inline_lenet, "network: {name: resnet}",
-                                           "network: {name: mlp, hidden: 3}"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const sections[] = {
+        inline_lenet, "network: {name: resnet}", "network: {name: mlp, hidden: 3}",
+        "network: {name: mobilenet-small}",
+        "network: {layers: [relu6, {concat: {from: [relu6-1, input, relu6-1]}}]}"};
+    for (int i = 0; i < 5; i++) {
         struct bg_document *first = NULL, *second = NULL;
         struct bg_text a, b, errors;
         bg_text_init(&a, 1 << 16);
@@ -355,6 +540,8 @@ Test(net, sections_print_with_defaults_and_read_back)
         cr_assert(i != 0 || strstr(bg_text_string(&a), "    - relu:\n        name: relu2\n"
                                                        "        from: conv2\n"));
         cr_assert(i != 1 || strstr(bg_text_string(&a), "  depth: 20\n  width: 16\n"));
+        cr_assert(i != 3 || strstr(bg_text_string(&a), "  width: 24\n  depth: 5\n"));
+        cr_assert(i != 4 || strstr(bg_text_string(&a), "from: [relu6-1, input, relu6-1]\n"));
         bg_document_free(first);
         bg_document_free(second);
         bg_text_free(&a);
@@ -390,8 +577,10 @@ Test(net, prints_its_table)
 
 Test(net, frees_everything_when_memory_runs_out)
 {
-    static const char *const sections[] = {inline_lenet, "network: {name: resnet, depth: 8}"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const sections[] = {inline_lenet, "network: {name: resnet, depth: 8}",
+                                           "network: {name: vgg-small, width: 4}",
+                                           "network: {name: mobilenet-small, width: 4}"};
+    for (int i = 0; i < 4; i++) {
         struct bg_net *net = NULL;
         int failures = 0;
         for (uint64_t n = 1; net == NULL; n++) {

@@ -115,6 +115,104 @@ Test(ops, relu_has_no_gradient_at_zero)
     }
 }
 
+/* The written rule: no gradient at 0 and at 6. The loss's gradient is y or y - 1, divided by 3. */
+Test(ops, relu6_has_no_gradient_at_its_ends)
+{
+    const float x[] = {0.0f, 6.0f, 5.5f, -2.0f, 7.0f, -0.0f};
+    const float y[] = {0.0f, 6.0f, 5.5f, 0.0f, 6.0f, 0.0f};
+    const float gradient[] = {0.0f, 0.0f, 5.5f / 3.0f, 0.0f, 0.0f, 0.0f};
+    const int32_t labels[] = {0, 1, 1};
+    const struct bg_batch batch = {.size = 3, .dtype = BG_F32, .images = x, .labels = labels};
+
+    for (int compute = 0; compute < 2; compute++) {
+        struct tiny tiny = tiny_begin(1, 1, 2);
+        struct bg_node *out = NULL;
+        const float *dx = NULL;
+        OK(bg_node_relu6(tiny.graph, "relu6", tiny.input, &out));
+        tiny_end(&tiny, out, (enum bg_compute)compute, 3);
+        support_step(tiny.program, &batch, NULL);
+        cr_expect(memcmp(bg_program_value(tiny.program, "relu6")->data, y, sizeof y) == 0);
+        dx = bg_f32(&tiny.program->step[0].d_out);
+        for (int i = 0; i < 6; i++)
+            cr_expect(dx[i] == gradient[i], "compute %d: %g at %g", compute, (double)dx[i],
+                      (double)x[i]);
+        tiny_free(&tiny);
+    }
+}
+
+/* A NaN passes, and the first node that has it is named: the input. */
+Test(ops, relu6_hides_no_nan)
+{
+    const float x[] = {NAN, 1.0f};
+    const int32_t label = 0;
+    const struct bg_batch batch = {.size = 1, .dtype = BG_F32, .images = x, .labels = &label};
+
+    for (int compute = 0; compute < 2; compute++) {
+        struct tiny tiny = tiny_begin(1, 1, 2);
+        struct bg_node *y = NULL;
+        OK(bg_node_relu6(tiny.graph, "relu6", tiny.input, &y));
+        tiny_end(&tiny, y, (enum bg_compute)compute, 1);
+        cr_expect(bg_program_forward(tiny.program, &batch, NULL) == BG_E_NUMERIC);
+        cr_expect(strstr(bg_error(), "input x") != NULL, "%s", bg_error());
+        cr_expect(isnan(bg_f32(&step_of(tiny.program, "relu6")->out)[0]));
+        tiny_free(&tiny);
+    }
+}
+
+/* Parts of 1, 2, 1 and 2 channels; the second and fourth are one node. Every element of the output
+ * and of the gradients is looked up by plain indices. */
+static void check_concat(const struct tiny *tiny, int64_t batch)
+{
+    static const char *const parts[] = {"x", "b", "x", "b"};
+    static const int64_t width[] = {1, 2, 1, 2};
+    const struct bg_step *cat = step_of(tiny->program, "cat");
+    const float *y = bg_f32(&cat->out), *dy = bg_f32(&cat->d_out);
+    int64_t at = 0;
+
+    for (int k = 0; k < 4; k++) {
+        const struct bg_step *part = step_of(tiny->program, parts[k]);
+        const float *x = bg_f32(&part->out), *dx = bg_f32(&part->d_out);
+        int64_t other = k < 2 ? at + 3 : at - 3; /* where the same node stands again */
+        for (int64_t row = 0; row < batch * 6; row++)
+            for (int64_t c = 0; c < width[k]; c++) {
+                cr_assert(y[row * 6 + at + c] == x[row * width[k] + c], "part %d, row %d", k,
+                          (int)row);
+                if (k % 2 == 1) /* "b" has no other reader */
+                    cr_assert(dx[row * 2 + c] == dy[row * 6 + at + c] + dy[row * 6 + other + c]);
+            }
+        at += width[k];
+    }
+}
+
+Test(ops, concat_equals_plain_loops)
+{
+    const struct bg_sample_spec sample = {
+        .height = 2, .width = 3, .channels = 1, .classes = 2, .dtype = BG_F32};
+
+    for (int compute = 0; compute < 2; compute++) {
+        struct tiny tiny = tiny_begin(2, 3, 1);
+        struct bg_node *b = NULL, *y = NULL;
+        const struct bg_conv2d conv = {.out_channels = 2,
+                                       .kernel = {3, 3},
+                                       .stride = {1, 1},
+                                       .padding = {1, 1},
+                                       .dilation = {1, 1},
+                                       .groups = 1};
+        struct support_batch data;
+        OK(bg_node_conv2d(tiny.graph, "b", tiny.input, &conv, &b));
+        OK(bg_node_concat(tiny.graph, "cat", (struct bg_node *[]){tiny.input, b, tiny.input, b}, 4,
+                          &y));
+        OK(bg_node_linear(tiny.graph, "fc", y, 2, true, &y));
+        bg_graph_initialise(tiny.graph, 3);
+        tiny_end(&tiny, y, (enum bg_compute)compute, 3);
+        support_batch_make(&data, &sample, 3, 4);
+        support_step(tiny.program, &data.batch, NULL);
+        check_concat(&tiny, 3);
+        support_batch_free(&data);
+        tiny_free(&tiny);
+    }
+}
+
 /* All equal: the first maximum of the window, in row order, takes the whole gradient. */
 Test(ops, max_pool_gives_a_tie_to_the_first)
 {
@@ -260,16 +358,13 @@ Test(ops, no_gradient_where_none_is_due)
 
 Test(ops, every_op_is_in_the_registry_with_a_case)
 {
-    const char *const expected[] = {"add",         "avg_pool",
-                                    "batch_norm",  "conv2d",
-                                    "dropout",     "flatten",
-                                    "global_pool", "input",
-                                    "linear",      "max_pool",
-                                    "mse",         "quantize",
-                                    "relu",        "softmax_cross_entropy"};
+    const char *const expected[] = {"add",      "avg_pool", "batch_norm", "concat",
+                                    "conv2d",   "dropout",  "flatten",    "global_pool",
+                                    "input",    "linear",   "max_pool",   "mse",
+                                    "quantize", "relu",     "relu6",      "softmax_cross_entropy"};
     int count = 0;
 
     for (; bg_ops[count] != NULL; count++)
         cr_expect_str_eq(bg_ops[count]->name, expected[count]);
-    cr_expect(count == 14);
+    cr_expect(count == 16);
 }

@@ -143,8 +143,15 @@ Test(quantize, refusals_name_layers_and_change_nothing)
                    "layer two: u=sgd:8 is not available, only u=sgd");
     plan.layer[2].update_bits = 0;
     memcpy(plan.requant, "pow2-rne", 9);
+    set_bits(&plan, "one", BG_ROLE_WEIGHT, 9);
     expect_refused(graph, &plan, BG_E_UNSUPPORTED,
-                   "the plan asks for requant pow2-rne, only f32-rne is available");
+                   "requant pow2-rne needs integers everywhere: layer one: w has 9 bits, integers "
+                   "are evaluated up to 8");
+    set_bits(&plan, "one", BG_ROLE_WEIGHT, 4);
+    memcpy(plan.requant, "banker", 7);
+    expect_refused(graph, &plan, BG_E_DATA,
+                   "the plan asks for requant banker, there is f32-rne, fixed-single, fixed-double "
+                   "and pow2-rne");
     memcpy(plan.requant, "f32-rne", 8);
     memcpy(plan.layer[0].name, "convx", 6);
     expect_refused(graph, &plan, BG_E_DATA,

@@ -79,8 +79,8 @@ exit: 65
 $ sed '2s/u=sgd/u=residual:8/' whole/plan.txt > p.txt; bash go --out p7 select.plan=p.txt
 err: bitgrad: p.txt: layer conv1: u=residual:8 is not available, finetune.update moves all layers by sgd
 exit: 65
-$ sed '1s/f32-rne/fixed-single/' whole/plan.txt > p.txt; bash go --out p8 select.plan=p.txt
-err: bitgrad: p.txt: requant fixed-single is not available, f32-rne is
+$ sed '1s/f32-rne/fixed-single/; s/w=s4/w=s9/' whole/plan.txt > p.txt; bash go --out p8 select.plan=p.txt
+err: bitgrad: p.txt: requant fixed-single needs integers everywhere: layer conv2: w has 9 bits, integers are evaluated up to 8
 exit: 65
 $ bash go --out p5 select.plan=none.txt
 err~ bitgrad: none.txt: .*No such file or directory

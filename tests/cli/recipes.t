@@ -118,6 +118,41 @@ $ bitgrad run ${RECIPES}/tiny.yaml network.layers.4.conv.groups=4 --out x
 err~ bitgrad: .*conv2d conv2: .*4 groups
 exit: 65
 
+# Layers side by side: two to four of one height and width.
+$ bitgrad run ${RECIPES}/tiny.yaml 'network.layers.6={concat: {from: [conv2]}}' --out x
+err~ bitgrad: command line:1:[0-9]+: network.layers\[6\].concat: concat reads 2 to 4 layers: from: \[a, b\], from names 1
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network.layers.6={concat: {from: [conv2, conv2, conv2, conv2, conv2]}}' --out x
+err~ bitgrad: command line:1:[0-9]+: network.layers\[6\].concat: concat reads 2 to 4 layers: from: \[a, b\], from names 5
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network.layers.6={concat: {from: [conv2, conv3]}}' --out x
+err~ bitgrad: command line:1:[0-9]+: network.layers\[6\].concat: from: no earlier layer is called "conv3", did you mean "conv1"\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network.layers.6={concat: {from: [batch-norm2, conv1]}}' --out x
+err~ bitgrad: command line:1:[0-9]+: concat concat1: batch-norm2 is 6x6x8, conv1 is 12x12x6: all must have one height and width
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network.layers.6={relu7: {}}' --out x
+err~ bitgrad: command line:1:[0-9]+: network.layers\[6\]: unknown layer type "relu7", did you mean "relu"\?
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network={name: mobilenet-small, depth: 4}' --out x
+err~ bitgrad: .*network.depth: 4 is outside 5\.\.64
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml 'network={name: vgg-smal}' --out x
+err~ bitgrad: .*network.name: unknown network "vgg-smal", did you mean "vgg-small"\?
+exit: 65
+
+# Such a network trains, and its recipe is written with every layer's sources.
+$ bitgrad run -q ${RECIPES}/tiny.yaml 'network.layers.6={concat: {from: [batch-norm2, max-pool1]}}' 'network.layers.2={relu6: {}}' 'stages=[train]' train.epochs=1 --out joined > /dev/null && bitgrad config show joined/recipe.yaml | grep -A2 -e '- concat'
+out:     - concat:
+out:         name: concat1
+out:         from: [batch-norm2, max-pool1]
+
 # Nothing is left behind by a run that could not begin.
 $ ls x
 err~ ls: cannot access 'x': .*
