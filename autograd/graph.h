@@ -118,8 +118,8 @@ struct bg_quantizer *bg_graph_quantizer(const struct bg_graph *graph, int index)
  * other layer's draw. */
 void bg_graph_initialise(struct bg_graph *graph, uint64_t seed);
 
-/* Has the plan on the graph an integer model (integer.h)? If not, *why (may be NULL) names the layer:
- * "layer conv1: a=f32 has no integer form"; "" without a plan. */
+/* Has the plan on the graph an integer model (integer.h)? If not, *why (may be NULL) names the
+ * layer: "layer conv1: a=f32 has no integer form"; "" without a plan. */
 bool bg_graph_is_integer(const struct bg_graph *graph, const char **why);
 
 /* How ranges are found, by target. */
@@ -136,11 +136,11 @@ struct bg_quantize_options {
  *  - a weight with an integer spec gets a quantizer, per channel unless /tensor;
  *  - the tensor a layer reads gets one grid, at the node that makes it: the demand walks back
  *    through flatten, dropout and max pool (which keep codes) to the relu, add, concat, norm, pool,
- *    layer or input that makes the values; every consumer of that node (residual adds too) reads the
- *    quantized tensor;
- *  - a node that is asked for a grid asks the same bits of what it is computed from (form.h), unless
- *    that is an accumulator or has a grid; so do the logits, of the last layer's bits. What is asked
- *    so yields to what a layer asks of the same tensor itself;
+ *    layer or input that makes the values; every consumer of that node (residual adds too) reads
+ * the quantized tensor;
+ *  - a node that is asked for a grid asks the same bits of what it is computed from (form.h),
+ * unless that is an accumulator or has a grid; so do the logits, of the last layer's bits. What is
+ * asked so yields to what a layer asks of the same tensor itself;
  *  - raw-byte inputs at 8 bits have the fixed grid of bg_sample_spec;
  *  - unsigned with zero point 0 where the values cannot be negative, else affine;
  *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as is

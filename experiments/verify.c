@@ -157,7 +157,7 @@ enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_graph *graph,
         out->images = source->count;
     TRY(bg_trainer_integers(trainer, &model));
     work.model = model;
-    TRY(bg_alloc(&work.hash, model->tensors, sizeof *work.hash));
+    TRY(bg_alloc(&work.hash, model->tensors, sizeof(struct bg_hash *)));
     for (int i = 0; i < model->tensors; i++)
         TRY(bg_hash_start(&work.hash[i]));
     if (judge)
