@@ -31,7 +31,7 @@ static enum bg_status add_tensor(struct bg_integer_own *own, const struct bg_nod
 
     if (model->tensors == own->tensor_room) {
         TRY(bg_grow(&model->tensor, own->tensor_room, room, sizeof *model->tensor));
-        TRY(bg_grow(&own->grid, own->tensor_room, room, sizeof *own->grid));
+        TRY(bg_grow(&own->grid, own->tensor_room, room, sizeof(struct bg_quantizer *)));
         own->tensor_room = room;
     }
     own->grid[model->tensors] = quantizer;
