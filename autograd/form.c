@@ -30,6 +30,19 @@ static void need_grid(const struct walk *walk, const struct bg_node *node)
         form->need[form->missing++] = bg_node_maker(node);
 }
 
+/* Flatten of an image: its channels are not those of what it reads. A norm over them cannot go to a
+ * layer's. */
+static bool mixes_channels(const struct bg_node *node)
+{
+    return node->op == &bg_op_flatten && node->shape.dims[2] != node->input[0]->shape.dims[2];
+}
+
+static bool passes(const struct bg_node *node, const struct bg_node *norm)
+{
+    return (node->op == &bg_op_flatten || node->op == &bg_op_dropout) &&
+           (norm == NULL || !mixes_channels(node));
+}
+
 /* Layers and pools read codes. */
 static bool is_accumulator(const struct bg_node *node)
 {
@@ -56,7 +69,7 @@ static void collect(const struct walk *walk, const struct bg_node *node, const s
 
     if (codes || (node->op->flags & BG_OP_LAYER) != 0)
         add_part(walk, &(struct bg_form_part){node, codes, norm, shift});
-    else if (node->op == &bg_op_flatten || node->op == &bg_op_dropout)
+    else if (passes(node, norm))
         collect(walk, node->input[0], norm, shift);
     else if (node->op == &bg_op_batch_norm && norm == NULL)
         collect(walk, node->input[0], node, true);
@@ -107,7 +120,7 @@ void bg_form_of(const struct bg_node *node, const struct bg_form *outer,
             out->activation = node;
         else if (node->op == &bg_op_batch_norm && out->norm == NULL)
             out->norm = node;
-        else if (node->op != &bg_op_flatten && node->op != &bg_op_dropout)
+        else if (!passes(node, out->norm))
             break;
     }
     finish(&walk, node);

@@ -4,7 +4,7 @@
 
 #include "autograd/integer_private.h"
 
-static bool is_avg_pool(const struct bg_node *node)
+static bool averages(const struct bg_node *node)
 {
     return (node->op->flags & BG_OP_POOLS) != 0;
 }
@@ -33,7 +33,7 @@ enum bg_status bg_integer_bound(const struct bg_node *node, int64_t width, int64
 {
     int64_t terms = 1;
 
-    if (is_avg_pool(node)) {
+    if (averages(node)) {
         const struct bg_pool_shape shape = bg_integer_pool_shape(node);
         terms = shape.kernel[0] * shape.kernel[1];
     } else if (node->layer >= 0) {
@@ -75,7 +75,7 @@ enum bg_status bg_integer_check_form(const struct bg_node *node, const struct bg
         FAIL(BG_E_UNSUPPORTED, "%s has no integer form: it is a sum of more than %d terms",
              node->name, BG_REQUANT_TERMS);
     for (int i = 0; i < form->parts; i++)
-        if (!form->part[i].codes && is_avg_pool(form->part[i].node))
+        if (!form->part[i].codes && averages(form->part[i].node))
             TRY(check_pool(form->part[i].node));
 out:
     return rc;

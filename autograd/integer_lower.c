@@ -245,7 +245,7 @@ static enum bg_status lower_node(struct bg_integer_own *own, const struct bg_nod
             own->tensor_of[node->index] = input;
             goto out;
         }
-        TRY(add_tensor(own, node, bg_node_maker(node)->quantizer, true, &to.tensor));
+        TRY(add_tensor(own, node, bg_node_maker(node)->quantizer, false, &to.tensor));
         own->tensor_of[node->index] = to.tensor;
         TRY(add_max_pool(own, node, input, &to));
     }

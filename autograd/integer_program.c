@@ -215,14 +215,23 @@ static void run_input(struct bg_integer_program *program, const struct bg_intege
 {
     uint8_t *out = program->codes[step->output];
     int64_t n = tensor_count(program, step->output);
-    const struct bg_quantizer *quantizer = program->model->graph->node[0]->quantizer;
+    const struct bg_integer_tensor *tensor = &program->model->tensor[step->output];
+    float scale = tensor->scale;
+    const struct bg_grid grid = {.kind = &bg_grid_affine,
+                                 .bits = tensor->bits,
+                                 .qmin = tensor->qmin,
+                                 .qmax = tensor->qmax,
+                                 .zero_point = tensor->zero_point,
+                                 .rounding = BG_ROUND_NEAREST,
+                                 .channels = 1,
+                                 .scale = &scale};
 
     if (batch->dtype == BG_U8) {
         const uint8_t *bytes = batch->images;
         for (int64_t i = 0; i < n; i++)
             out[i] = step->table[bytes[i]];
     } else {
-        bg_kernel_encode_u8(&quantizer->grid, 0, batch->images, n, out);
+        bg_kernel_encode_u8(&grid, 0, batch->images, n, out);
     }
 }
 

@@ -38,6 +38,12 @@ static void encode_weights(const struct bg_param *weight, const float *m, bool n
     }
 }
 
+/* Behind a flatten the channels of a layer or norm repeat, pixel by pixel. */
+static float of_channel(const struct bg_param *param, int64_t channel)
+{
+    return bg_f32(&param->value)[channel % bg_tensor_count(&param->value)];
+}
+
 /* g, beta and mean of a channel; without a norm 1, 0, 0. */
 struct norm {
     double g, beta, mean;
@@ -51,10 +57,10 @@ static struct norm norm_of(const struct bg_node *node, int64_t channel)
     if (node == NULL)
         return norm;
     options = node->attributes;
-    norm.g = (double)bg_f32(&node->param[GAMMA]->value)[channel] /
-             sqrt((double)bg_f32(&node->param[VAR]->value)[channel] + options->epsilon);
-    norm.beta = (double)bg_f32(&node->param[BETA]->value)[channel];
-    norm.mean = (double)bg_f32(&node->param[MEAN]->value)[channel];
+    norm.g = (double)of_channel(node->param[GAMMA], channel) /
+             sqrt((double)of_channel(node->param[VAR], channel) + options->epsilon);
+    norm.beta = (double)of_channel(node->param[BETA], channel);
+    norm.mean = (double)of_channel(node->param[MEAN], channel);
     return norm;
 }
 
@@ -68,7 +74,7 @@ static double term_scale(const struct bg_integer_model *model, const struct bg_i
     if (term->source != BG_INTEGER_LAYER)
         return scale;
     grid = &term->node->param[WEIGHT]->quantizer->grid;
-    return scale * (double)grid->scale[grid->channels == 1 ? 0 : channel];
+    return scale * (double)grid->scale[channel % grid->channels];
 }
 
 static void fill_term(const struct bg_integer_own *own, int s, int t)
@@ -86,7 +92,7 @@ static void fill_term(const struct bg_integer_own *own, int s, int t)
 
     for (int64_t o = 0; o < step->requant.channels; o++) {
         const struct norm norm = norm_of(origin->norm[t], origin->norm_channel + o);
-        double bias = biased ? (double)bg_f32(&term->node->param[BIAS]->value)[o] : 0.0;
+        double bias = biased ? (double)of_channel(term->node->param[BIAS], o) : 0.0;
         out->m[o] = (float)(term_scale(model, term, o) * norm.g / (n * size));
         out->c[o] =
             (float)((origin->shift[t] ? norm.beta + (bias - norm.mean) * norm.g : bias * norm.g) /

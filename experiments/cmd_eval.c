@@ -26,6 +26,7 @@ static enum bg_status print_json(const struct bg_evaluation *evaluation)
     json_object_set_new(root, "accuracy", json_real(evaluation->accuracy));
     json_object_set_new(root, "loss", json_real(evaluation->loss));
     json_object_set_new(root, "per_class", classes);
+    json_object_set_new(root, "evaluated", json_string(evaluation->integer ? "integer" : "f32"));
     text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(root);
     if (!text)
@@ -37,8 +38,9 @@ static enum bg_status print_json(const struct bg_evaluation *evaluation)
 
 static void print_text(const struct bg_evaluation *evaluation)
 {
-    printf("accuracy %.2f %% (%lld of %lld), loss %.4f\n", 100.0 * evaluation->accuracy,
-           (long long)evaluation->correct, (long long)evaluation->count, evaluation->loss);
+    printf("accuracy %.2f %% (%lld of %lld), loss %.4f, %s\n", 100.0 * evaluation->accuracy,
+           (long long)evaluation->correct, (long long)evaluation->count, evaluation->loss,
+           evaluation->integer ? "integers" : "in f32");
     for (int c = 0; c < evaluation->classes; c++)
         if (evaluation->class_count[c] > 0)
             printf("class %-3d %6.2f %% (%lld of %lld)\n", c,

@@ -58,11 +58,8 @@ out:
 
 static int64_t prediction(const struct comparison *all, int mode, int64_t sample)
 {
-    const float *row = bg_integer_program_logits(all->program[mode]) + sample * all->classes;
-    int64_t best = 0;
-    for (int64_t c = 1; c < all->classes; c++)
-        best = row[c] > row[best] ? c : best;
-    return best;
+    return bg_prediction(bg_integer_program_logits(all->program[mode]) + sample * all->classes,
+                         all->classes);
 }
 
 static int64_t codes_that_differ(const struct comparison *all, int a, int b)
@@ -121,6 +118,9 @@ static enum bg_status all_batches(struct comparison *all, struct bg_source *sour
     while (all->images < images) {
         struct bg_batch batch = {0};
         TRY(source->next(source, &batch));
+        if (batch.size < 1)
+            FAIL(BG_E_DATA, "the data ended after %lld of %lld images", (long long)all->images,
+                 (long long)images);
         if (batch.size > images - all->images)
             batch.size = images - all->images;
         TRY(one_batch(all, &batch));

@@ -115,7 +115,7 @@ static const struct bg_argument run_arguments[] = {
 const struct bg_command bg_cmd_run = {
     .name = "run",
     .usage = "run RECIPE [key.path=value ...] [--out DIR] [--json]",
-    .help = "do an experiment: train, profile, select, finetune, evaluate, report",
+    .help = "do an experiment: train, profile, select, finetune, evaluate, verify, report",
     .details =
         "Works through the recipe's stages in DIR. The same command on an unfinished DIR goes on\n"
         "where it stopped, after a kill at any moment; on a finished one it says so. Another "

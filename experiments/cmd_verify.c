@@ -64,12 +64,17 @@ out:
     return rc;
 }
 
-/* The results into the run: run.h5 first, then result.json, each whole or not at all. */
+/* The results into the run, unless it holds those of more images: run.h5 first, then result.json,
+ * each whole or not at all. */
 static enum bg_status keep(struct bg_run *run, const struct bg_verification *verification)
 {
+    const struct bg_table *table = &run->record.table[BG_TABLE_INTEGERS];
     char path[BG_PATH_MAX];
     enum bg_status rc = BG_OK;
 
+    if (table->rows > 0 && bg_table_row(table, 0)[BG_INTEGER_IMAGES].integer > verification->images)
+        return BG_OK;
+    TRY(bg_run_lock(run));
     TRY(bg_verification_record(verification, &run->record));
     TRY(bg_path_join(path, run->dir, "run.h5"));
     TRY(bg_record_write(&run->record, path));
@@ -105,8 +110,7 @@ static enum bg_status verify_main(int argc, char **argv)
              *why ? why : "the network is f32");
     TRY(bg_finished_open_data(&finished, NULL, NULL, 0));
     TRY(bg_run_source(finished.run, BG_PART_TEST, finished.recipe->verify_batch, false, &source));
-    TRY(bg_verify(finished.run->trainer, finished.run->net->graph, source, images, judge,
-                  &verification));
+    TRY(bg_verify(finished.run->trainer, source, images, judge, &verification));
     if (judge && !checkpoint)
         TRY(keep(finished.run, &verification));
     TRY(print(&arguments, &verification));
@@ -135,7 +139,9 @@ const struct bg_command bg_cmd_verify = {
                "sums codes\n"
                "naively in f64. A tensor over 99 % of one code is MISTRUSTED: equality says "
                "nothing there.\n"
-               "The results enter RUN/result.json. Exit code 1 when a code differs or a tensor is "
+               "The results of the most images enter RUN/result.json; report.html is as old as the "
+               "run until\n"
+               "'bitgrad report RUN'. Exit code 1 when a code differs or a tensor is "
                "MISTRUSTED.",
     .main = verify_main,
     .arguments = verify_arguments};

@@ -23,7 +23,7 @@ enum bg_stage bg_run_stage(const struct bg_run *run)
 }
 
 /* The lock lives as long as the descriptor: a killed process leaves none. */
-static enum bg_status take_lock(struct bg_run *run)
+enum bg_status bg_run_lock(struct bg_run *run)
 {
     char path[BG_PATH_MAX], text[32];
     int length;
@@ -106,7 +106,7 @@ static enum bg_status open_dir(struct bg_run *run, bool *known)
 
     run->made_dir = !bg_dir_exists(run->dir);
     TRY(bg_dir_make(run->dir));
-    TRY(take_lock(run));
+    TRY(bg_run_lock(run));
     TRY(compare_recipe(run, known));
     bg_dir_remove_temporaries(run->dir);
     TRY(bg_path_join(path, run->dir, BG_CHECKPOINT_LAST));

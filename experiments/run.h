@@ -36,6 +36,8 @@ struct bg_run {
  * thread count, naming the first difference; another process at work in it. */
 BG_MUST enum bg_status bg_run_open(struct bg_run **out, const struct bg_recipe *recipe,
                                    const char *dir);
+/* Takes DIR/lock for writing, until bg_run_close. BG_E_MISMATCH when another process has it. */
+BG_MUST enum bg_status bg_run_lock(struct bg_run *run);
 void bg_run_close(struct bg_run *run); /* takes NULL */
 
 /* The present stage. */

@@ -1,6 +1,7 @@
 /* The verify stage: the integers of the run's final network against the judge, on the first images
  * of the test part. The labels are read for an accuracy that decides nothing. */
 #include "core/log.h"
+#include "experiments/command.h"
 #include "experiments/verify.h"
 
 enum bg_status bg_stage_verify(struct bg_run *run)
@@ -15,18 +16,19 @@ enum bg_status bg_stage_verify(struct bg_run *run)
         goto out;
     }
     TRY(bg_run_source(run, BG_PART_TEST, run->recipe->verify_batch, false, &source));
-    TRY(bg_verify(run->trainer, run->net->graph, source, run->recipe->verify_images, true,
-                  &verification));
+    TRY(bg_verify(run->trainer, source, run->recipe->verify_images, true, &verification));
     TRY(bg_verification_record(&verification, &run->record));
-    if (verification.differ > 0 || verification.mistrusted > 0)
+    if (verification.differ > 0 || verification.mistrusted > 0) {
+        bg_command_exit_with(1);
         bg_log(BG_LOG_WARN,
                "verify: %lld of %lld outputs differ from the judge, %d tensors are MISTRUSTED; "
                "'bitgrad verify %s' tells which",
                (long long)verification.differ, (long long)verification.outputs,
                verification.mistrusted, run->dir);
-    else
+    } else {
         bg_log(BG_LOG_INFO, "verify: 0 of %lld outputs differ from the judge (%lld images)",
                (long long)verification.outputs, (long long)verification.images);
+    }
 out:
     bg_verification_free(&verification);
     bg_loader_destroy(source);

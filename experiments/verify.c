@@ -54,10 +54,7 @@ static int64_t count_correct(const struct verifying *work, const struct bg_batch
     int64_t classes = work->model->tensor[work->model->tensors - 1].shape.dims[2], correct = 0;
     for (int64_t i = 0; i < batch->size; i++) {
         const float *row = bg_integer_program_logits(work->program) + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            best = row[c] > row[best] ? c : best;
-        correct += best == batch->labels[i];
+        correct += bg_prediction(row, classes) == batch->labels[i];
     }
     return correct;
 }
@@ -144,9 +141,8 @@ out:
     return rc;
 }
 
-enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_graph *graph,
-                         struct bg_source *source, int64_t images, bool judge,
-                         struct bg_verification *out)
+enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_source *source, int64_t images,
+                         bool judge, struct bg_verification *out)
 {
     struct bg_integer_model *model = NULL;
     struct verifying work = {0};
@@ -161,7 +157,7 @@ enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_graph *graph,
     for (int i = 0; i < model->tensors; i++)
         TRY(bg_hash_start(&work.hash[i]));
     if (judge)
-        TRY(bg_judge_create(&work.judge, graph, model->mode));
+        TRY(bg_judge_create(&work.judge, model->graph, model->mode));
     TRY(all_batches(&work, source, out));
     TRY(finish_hash(&work, out->hash));
     TRY(take_results(&work, out));

@@ -19,9 +19,8 @@ struct bg_verification {
 
 /* The first `images` of the source (0 = all), in the present plan's mode. BG_E_UNSUPPORTED, naming
  * the layer, when the plan has no integer model. */
-BG_MUST enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_graph *graph,
-                                 struct bg_source *source, int64_t images, bool judge,
-                                 struct bg_verification *out);
+BG_MUST enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_source *source,
+                                 int64_t images, bool judge, struct bg_verification *out);
 void bg_verification_free(struct bg_verification *verification); /* takes a zeroed one */
 /* A row of the record's table; an earlier one is replaced. */
 BG_MUST enum bg_status bg_verification_record(const struct bg_verification *verification,

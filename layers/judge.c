@@ -87,8 +87,7 @@ out:
     return rc;
 }
 
-/* Every node with a grid of its own and, last, the logits. Max pools of codes have none: what they
- * pass on is seen where it is used. */
+/* Every node with a grid of its own, every max pool of codes and, last, the logits. */
 static enum bg_status list_tensors(struct bg_judge *judge)
 {
     enum bg_status rc = BG_OK;
@@ -96,7 +95,8 @@ static enum bg_status list_tensors(struct bg_judge *judge)
     TRY(bg_arena_alloc(judge->arena, &judge->tensor, judge->values + 1, sizeof(int)));
     TRY(bg_arena_alloc(judge->arena, &judge->found, judge->values + 1, sizeof(const void *)));
     for (int i = 0; i < judge->values; i++)
-        if (judge->value[i].kind == BG_JUDGE_BYTES || judge->value[i].kind == BG_JUDGE_SUM)
+        if (judge->value[i].kind == BG_JUDGE_BYTES || judge->value[i].kind == BG_JUDGE_SUM ||
+            judge->value[i].kind == BG_JUDGE_LARGEST)
             judge->tensor[judge->tensors++] = i;
     judge->tensor[judge->tensors++] = judge->logits;
 out:
@@ -167,7 +167,7 @@ out:
     return rc;
 }
 
-enum bg_status bg_judge_create(struct bg_judge **out, struct bg_graph *graph,
+enum bg_status bg_judge_create(struct bg_judge **out, const struct bg_graph *graph,
                                enum bg_requant_mode mode)
 {
     enum bg_status rc = BG_OK;

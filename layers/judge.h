@@ -1,7 +1,8 @@
 /* The judge of integer programs: derives every number again from the network's parameters and grids
  * by code that shares nothing with autograd/integer*.c, core/requant.c and core/int_conv.c, sums
  * codes naively in f64, and compares with what a program computed (core/NUMERICS.md, "Integer
- * evaluation"). Slow on purpose. */
+ * evaluation"). The grids themselves (scales, zero points) are given: they are what was trained.
+ * Slow on purpose. */
 #ifndef BG_LAYERS_JUDGE_H
 #define BG_LAYERS_JUDGE_H
 
@@ -26,7 +27,7 @@ struct bg_judge_tensor {
 struct bg_judge;
 /* For the graph's present plan, parameters and ranges, in the given mode. Uses the readers of
  * autograd/graph.h alone. */
-BG_MUST enum bg_status bg_judge_create(struct bg_judge **out, struct bg_graph *graph,
+BG_MUST enum bg_status bg_judge_create(struct bg_judge **out, const struct bg_graph *graph,
                                        enum bg_requant_mode mode);
 void bg_judge_destroy(struct bg_judge *judge); /* takes NULL */
 /* Computes the batch and compares every tensor of codes, found by name, and the logits with those

@@ -237,6 +237,7 @@ static enum bg_status pass(struct place *place, const struct bg_node *node)
         if (place->norm != NULL)
             return refuse(place, node, "a second norm without a grid between");
         place->norm = node;
+        place->norm_channel = 0; /* its own channels, also inside a branch of a concat */
         return BG_OK;
     case BG_JUDGE_MAX_POOL:
         /* A negative gamma would make the largest the smallest. */

@@ -143,6 +143,8 @@ static enum bg_status read_integers(struct bg_h5 *file, const char *group,
             if (value < out->grid.qmin || value > out->grid.qmax)
                 FAIL(BG_E_DATA, "%s: zero_point %" PRId64 ", limits are %d and %d", group, value,
                      out->grid.qmin, out->grid.qmax);
+            if (out->grid.is_signed && value != 0)
+                FAIL(BG_E_DATA, "%s: zero_point %" PRId64 ", weights have 0", group, value);
             out->grid.zero_point = (int32_t)value;
         }
         if (i == OBSERVED) {
@@ -177,6 +179,11 @@ static enum bg_status read_quantizer(struct bg_h5 *file, const struct bg_quantiz
                        out->grid.channels * (int64_t)sizeof(float)));
     }
     TRY(check_numbers(out));
+    if (quantizer->fixed && (out->numbers[0] != quantizer->grid.scale[0] ||
+                             out->grid.zero_point != quantizer->grid.zero_point))
+        FAIL(BG_E_MISMATCH, "%s: scale %g, zero_point %d; the data's bytes have %g, %d", group,
+             (double)out->numbers[0], (int)out->grid.zero_point, (double)quantizer->grid.scale[0],
+             (int)quantizer->grid.zero_point);
 out:
     return rc;
 }

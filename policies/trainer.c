@@ -48,6 +48,7 @@ void bg_trainer_drop_programs(struct bg_trainer *trainer)
     for (int i = 0; i < BG_TRAINER_INTEGERS; i++)
         bg_integer_program_destroy(trainer->integers[i]);
     memset(trainer->integers, 0, sizeof trainer->integers);
+    memset(trainer->integer_batch, 0, sizeof trainer->integer_batch);
     bg_integer_model_destroy(trainer->integer);
     trainer->integer = NULL;
 }

@@ -122,6 +122,8 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
                                         struct bg_train_state *state,
                                         const struct bg_train_hooks *hooks);
 
+/* The class with the largest of one sample's logits, the lowest on a tie. */
+int64_t bg_prediction(const float *logits, int64_t classes);
 /* One pass over the source: accuracy overall and per class (ties between logits to the lowest
  * class), mean loss. Moves neither ranges nor statistics. BG_E_RANGE above 1024 classes,
  * BG_E_MISMATCH when data and network differ in theirs, BG_E_USAGE for an empty source. */

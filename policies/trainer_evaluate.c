@@ -3,16 +3,20 @@
 #include "core/mem.h"
 #include "policies/trainer_state.h"
 
+int64_t bg_prediction(const float *logits, int64_t classes)
+{
+    int64_t best = 0;
+    for (int64_t c = 1; c < classes; c++)
+        best = logits[c] > logits[best] ? c : best;
+    return best;
+}
+
 int64_t bg_trainer_count_correct(const float *logits, int64_t classes, const struct bg_batch *batch,
                                  struct bg_evaluation *evaluation)
 {
     int64_t correct = 0;
     for (int64_t i = 0; i < batch->size; i++) {
-        const float *row = logits + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            best = row[c] > row[best] ? c : best;
-        bool hit = best == batch->labels[i];
+        bool hit = bg_prediction(logits + i * classes, classes) == batch->labels[i];
         correct += hit;
         if (evaluation) {
             evaluation->class_count[batch->labels[i]]++;
@@ -28,17 +32,20 @@ static enum bg_status integer_program(struct bg_trainer *trainer, int64_t batch,
 {
     enum bg_int_path path =
         trainer->config.compute == BG_COMPUTE_REFERENCE ? BG_INT_REFERENCE : BG_INT_FAST;
-    int slot = batch == trainer->config.eval_batch ? 0 : 1;
+    int slot = 0;
     enum bg_status rc = BG_OK;
 
-    if (trainer->integers[slot] && trainer->integer_batch[slot] != batch) {
+    while (slot < BG_TRAINER_INTEGERS && trainer->integer_batch[slot] != batch)
+        slot++;
+    if (slot == BG_TRAINER_INTEGERS) { /* the older one gives way */
+        slot = trainer->integer_next++ % BG_TRAINER_INTEGERS;
         bg_integer_program_destroy(trainer->integers[slot]);
         trainer->integers[slot] = NULL;
-    }
-    if (!trainer->integers[slot])
+        trainer->integer_batch[slot] = 0;
         TRY(bg_integer_program_create(&trainer->integers[slot], trainer->integer, batch, path,
                                       false));
-    trainer->integer_batch[slot] = batch;
+        trainer->integer_batch[slot] = batch;
+    }
     *out = trainer->integers[slot];
 out:
     return rc;

@@ -34,7 +34,8 @@ struct bg_trainer {
     bool anchored;                      /* they hold something */
     struct bg_integer_model *integer;   /* for evaluation, once it was asked for */
     struct bg_integer_program *integers[BG_TRAINER_INTEGERS];
-    int64_t integer_batch[BG_TRAINER_INTEGERS];
+    int64_t integer_batch[BG_TRAINER_INTEGERS]; /* 0 = free */
+    int integer_next;
 };
 
 /* Batches of a source without end: pass after pass, from batch `position` on. */

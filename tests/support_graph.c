@@ -169,6 +169,31 @@ static struct bg_node *case_flatten(struct bg_graph *graph, struct bg_node *x)
     return head(graph, flat);
 }
 
+static struct bg_node *flatten(struct bg_graph *graph, const char *name, struct bg_node *x)
+{
+    struct bg_node *out = NULL;
+
+    OK(bg_node_flatten(graph, name, x, &out));
+    return out;
+}
+
+/* Channels of the layer repeat in what is on the grid. */
+static struct bg_node *case_flatten_layer(struct bg_graph *graph, struct bg_node *x)
+{
+    return head(graph, relu(graph, "relu", flatten(graph, "flat", conv3(graph, "conv", x, 3, 1))));
+}
+
+static struct bg_node *case_flatten_norm(struct bg_graph *graph, struct bg_node *x)
+{
+    x = norm(graph, "norm", flatten(graph, "flat", conv3(graph, "conv", x, 3, 1)));
+    return head(graph, relu(graph, "relu", x));
+}
+
+static struct bg_node *case_flatten_logits(struct bg_graph *graph, struct bg_node *x)
+{
+    return flatten(graph, "flat", conv3(graph, "conv", relu(graph, "relu", x), 1, 1));
+}
+
 static struct bg_node *case_dropout(struct bg_graph *graph, struct bg_node *x)
 {
     struct bg_node *drop = NULL;
@@ -265,6 +290,15 @@ struct bg_node *support_residual(struct bg_graph *graph, struct bg_node *input)
     return head(graph, x);
 }
 
+/* A norm of one branch's own channels, not of the concat's. */
+static struct bg_node *case_norm_in_concat(struct bg_graph *graph, struct bg_node *x)
+{
+    struct bg_node *parts[2] = {conv3(graph, "conv_a", x, 3, 1),
+                                norm(graph, "norm", conv3(graph, "conv_b", x, 2, 1))};
+
+    return head(graph, relu(graph, "relu", concat(graph, "both", parts, 2)));
+}
+
 #define SAMPLE(h_, w_, c_)                                                                         \
     {                                                                                              \
         .height = (h_), .width = (w_), .channels = (c_), .classes = 3, .dtype = BG_F32             \
@@ -289,6 +323,10 @@ const struct support_case support_cases[] = {
     {"concat of one node", SAMPLE(3, 2, 2), case_concat_same},
     {"concat in adds", SAMPLE(3, 3, 1), case_concat_in_adds},
     {"residual", SAMPLE(8, 8, 2), support_residual},
+    {"flatten of a layer", SAMPLE(3, 2, 2), case_flatten_layer},
+    {"norm of a flatten", SAMPLE(3, 2, 2), case_flatten_norm},
+    {"flattened logits", SAMPLE(3, 1, 2), case_flatten_logits},
+    {"norm in a concat", SAMPLE(3, 2, 2), case_norm_in_concat},
 };
 const int support_case_count = (int)(sizeof support_cases / sizeof support_cases[0]);
 

@@ -81,16 +81,8 @@ static void mix(struct bg_plan *plan)
     }
 }
 
-static int grids(const struct bg_graph *graph)
-{
-    int count = 0;
-
-    for (int i = 0; i < bg_graph_quantizer_count(graph); i++)
-        count += bg_graph_quantizer(graph, i)->target == BG_TARGET_ACTIVATION;
-    return count;
-}
-
-static void judge(struct subject *subject, enum bg_requant_mode mode, int64_t images,
+/* strict: nothing may be constant, where equality would say nothing. */
+static void judge(struct subject *subject, enum bg_requant_mode mode, int64_t images, bool strict,
                   const char *what)
 {
     struct bg_graph *graph = subject->net->graph;
@@ -111,12 +103,14 @@ static void judge(struct subject *subject, enum bg_requant_mode mode, int64_t im
         OK(bg_judge_batch(judge, &batch, model, program));
         done += batch.size;
     }
-    cr_expect(bg_judge_count(judge) == grids(graph) + 1); /* and the logits */
+    cr_expect(bg_judge_count(judge) > 3);
     for (int i = 0; i < bg_judge_count(judge); i++) {
         const struct bg_judge_tensor one = bg_judge_result(judge, i);
         cr_expect(one.outputs > 0 && one.differ == 0, "%s, %s: %s: %lld of %lld differ", what,
                   bg_requant_mode_name(mode), one.name, (long long)one.differ,
                   (long long)one.outputs);
+        cr_expect(!strict || !one.mistrusted, "%s: %s: %g of the codes are one", what, one.name,
+                  one.constant);
     }
     bg_judge_destroy(judge);
     bg_integer_program_destroy(program);
@@ -143,9 +137,9 @@ static void check(const char *network)
             mix(&plan);
         OK(bg_trainer_apply(subject.trainer, &plan, &options));
         OK(bg_trainer_calibrate(subject.trainer, subject.calibration, 2, true));
-        judge(&subject, BG_REQUANT_F32_RNE, IMAGES, what);
+        judge(&subject, BG_REQUANT_F32_RNE, IMAGES, bits[p] > 2, what);
         for (int mode = 1; mode < BG_REQUANT_MODES; mode++)
-            judge(&subject, (enum bg_requant_mode)mode, IMAGES / 10, what);
+            judge(&subject, (enum bg_requant_mode)mode, IMAGES / 10, false, what);
         bg_plan_free(&plan);
     }
     unmake(&subject);

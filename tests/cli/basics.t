@@ -18,7 +18,7 @@ exit: 64
 $ bitgrad help run | head -n 3
 out: usage: bitgrad run RECIPE [key.path=value ...] [--out DIR] [--json]
 out:
-out: do an experiment: train, profile, select, finetune, evaluate, report
+out: do an experiment: train, profile, select, finetune, evaluate, verify, report
 
 $ bitgrad diff --help | grep -c -- --
 out: 4

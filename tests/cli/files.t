@@ -108,7 +108,7 @@ exit: 65
 $ bitgrad eval whole --data $DATA/images.h5 | head -n 1
 out~ accuracy .* % \([0-9]+ of 16\), loss .*
 $ bitgrad eval whole --data $DATA/images.h5 --json
-out~ \{"accuracy":[0-9.]+,"correct":[0-9]+,"count":16,"loss":[0-9.]+,"per_class":\[[0-9.,]+\],"schema":1\}
+out~ \{"accuracy":[0-9.]+,"correct":[0-9]+,"count":16,"evaluated":"integer","loss":[0-9.]+,"per_class":\[[0-9.,]+\],"schema":1\}
 $ bitgrad eval whole --data $DATA/wide.h5
 err: bitgrad: images are 6x24x1, the network takes 12x12x1
 exit: 65

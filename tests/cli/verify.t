@@ -1,22 +1,23 @@
 # The integers of a run against the independent judge, and the modes of requantisation.
 $ printf 'exec bitgrad run -q ${RECIPES}/tiny.yaml report.figures=false "$@"\n' > go; bash go --out whole | grep integers
-out: integers   0 of 167424 codes differ from the independent judge (128 images)
+out: integers   0 of 195072 codes differ from the independent judge (128 images)
 $ bitgrad verify whole
 out~ tensor +outputs +differ +most frequent
 out~ input +18432 +0 +.*
 out~ relu1 +110592 +0 +.*
+out~ max-pool1 +27648 +0 +.*
 out~ relu2 +36864 +0 +.*
 out~ global-pool1 +1024 +0 +.*
 out~ fc +512 +0 +.*
-out: integers   0 of 167424 outputs differ from the judge, 0 of 5 tensors MISTRUSTED (over 99 % of one code), 128 images
+out: integers   0 of 195072 outputs differ from the judge, 0 of 6 tensors MISTRUSTED (over 99 % of one code), 128 images
 out~ accuracy +[0-9.]+ % .*
 out~ hash +[0-9a-f]{64}
 $ bitgrad verify whole --hash | tail -n 1 > a; bitgrad verify whole --hash --threads 2 | tail -n 1 | cmp - a
 $ DNNL_MAX_CPU_ISA=AVX2 bitgrad verify whole --hash | tail -n 1 | cmp - a
 $ DNNL_MAX_CPU_ISA=SSE41 bitgrad verify whole --hash | tail -n 1 | cmp - a
-$ bitgrad verify whole --images 3 | grep -c '0 of 3924 outputs differ'
+$ bitgrad verify whole --images 3 | grep -c '0 of 4572 outputs differ'
 out: 1
-$ sed -n '/^  "integer": {/,/}/p' whole/result.json | grep -c -e '"differ": 0' -e '"mistrusted": 0' -e '"images": 3' -e '"outputs": 3924'
+$ sed -n '/^  "integer": {/,/}/p' whole/result.json | grep -c -e '"differ": 0' -e '"mistrusted": 0' -e '"images": 128' -e '"outputs": 195072'
 out: 4
 $ bitgrad verify whole --json | grep -c '"differ":0'
 out: 1
@@ -25,9 +26,13 @@ out: 4
 $ bitgrad requant whole --images 5 --json | grep -c '"images":5'
 out: 1
 
+$ flock whole/lock sleep 5 & sleep 0.5; bitgrad verify whole > /dev/null
+err: bitgrad: whole is in use by another bitgrad
+exit: 65
+
 # Another mode by the recipe, and by a plan: the same codes.
 $ bash go --out single quantize.requant=fixed-single | grep integers
-out: integers   0 of 167424 codes differ from the independent judge (128 images)
+out: integers   0 of 195072 codes differ from the independent judge (128 images)
 $ sed '1s/f32-rne/fixed-single/' whole/plan.txt > p.txt; bash go --out given select.plan=p.txt > /dev/null; for r in single given; do bitgrad verify $r --hash | tail -n 1; done | uniq | wc -l
 out: 1
 $ head -n 1 single/plan.txt
