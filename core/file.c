@@ -211,7 +211,11 @@ out:
 enum bg_status bg_file_commit(const char *temporary, const char *path)
 {
     enum bg_status rc = BG_OK;
+    struct stat there;
 
+    if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode) &&
+        !S_ISDIR(there.st_mode))
+        FAIL(BG_E_IO, "%s: cannot write: not a regular file", path); /* a rename would replace it */
     TRY(sync_path(temporary, path, 0));
     if (rename(temporary, path) != 0) {
         rc = fail_errno(path, "write");

@@ -33,6 +33,22 @@ static enum bg_status read_format(const struct bg_arguments *arguments, enum bg_
     return bg_fail(BG_E_USAGE, "--format: expected npz or h5, got '%s'", text);
 }
 
+/* A run's own files are not to be written over. */
+static enum bg_status check_name(const char *path)
+{
+    static const char *const own[] = {"run.h5",     "result.json", "recipe.yaml",
+                                      "timing.tsv", "plan.txt",    "report.html"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    bool taken = !strncmp(name, "checkpoint-", 11);
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        taken = taken || !strcmp(name, own[i]);
+    if (*name == '\0' || taken)
+        return bg_fail(BG_E_USAGE, "--out '%s': %s", path,
+                       taken ? "a file of a run has this name" : "expected a file's name");
+    return BG_OK;
+}
+
 static enum bg_status read_request(const struct bg_arguments *arguments, struct request *out)
 {
     const char *file = bg_arguments_get(arguments, "out");
@@ -41,6 +57,8 @@ static enum bg_status read_request(const struct bg_arguments *arguments, struct 
     TRY(read_format(arguments, &out->format));
     TRY(bg_arguments_int(arguments, "samples", 1, SAMPLES_MAX, SAMPLES, &out->samples));
     (void)snprintf(name, sizeof name, "integers.%s", bg_export_format_names[out->format]);
+    if (file)
+        TRY(check_name(file));
     if (file)
         TRY(bg_text_copy(out->path, sizeof out->path, file));
     else

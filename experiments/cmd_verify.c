@@ -75,6 +75,7 @@ static enum bg_status keep(struct bg_run *run, const struct bg_verification *ver
     if (table->rows > 0 && bg_table_row(table, 0)[BG_INTEGER_IMAGES].integer > verification->images)
         return BG_OK;
     TRY(bg_run_lock(run));
+    bg_dir_remove_temporaries(run->dir);
     TRY(bg_verification_record(verification, &run->record));
     TRY(bg_path_join(path, run->dir, "run.h5"));
     TRY(bg_record_write(&run->record, path));
@@ -111,9 +112,9 @@ static enum bg_status verify_main(int argc, char **argv)
     TRY(bg_finished_open_data(&finished, NULL, NULL, 0));
     TRY(bg_run_source(finished.run, BG_PART_TEST, finished.recipe->verify_batch, false, &source));
     TRY(bg_verify(finished.run->trainer, source, images, judge, &verification));
+    TRY(print(&arguments, &verification));
     if (judge && !checkpoint)
         TRY(keep(finished.run, &verification));
-    TRY(print(&arguments, &verification));
     if (verification.differ > 0 || verification.mistrusted > 0)
         bg_command_exit_with(1);
 out:

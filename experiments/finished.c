@@ -17,7 +17,8 @@ static enum bg_status check_finished(const char *dir, const struct bg_recipe *re
     TRY(bg_path_join(path, dir, BG_CHECKPOINT_LAST));
     TRY(bg_checkpoint_peek(path, NULL, &stage));
     if (stage != recipe->stages)
-        FAIL(BG_E_DATA, "%s is not finished; 'bitgrad run' goes on with it", dir);
+        FAIL(BG_E_DATA, "%s is not finished (%d of %d stages done); 'bitgrad run' goes on with it",
+             dir, stage, recipe->stages);
 out:
     return rc;
 }
@@ -72,6 +73,8 @@ enum bg_status bg_finished_open(struct bg_finished *out, const char *dir, const 
         TRY(check_finished(dir, finished.recipe));
     TRY(bg_path_join(path, dir, "run.h5"));
     TRY(bg_record_read(&finished.run->record, path));
+    if (strcmp(finished.run->record.recipe, bg_text_string(&finished.recipe->resolved)) != 0)
+        FAIL(BG_E_MISMATCH, "%s is of another recipe than %s/recipe.yaml", path, dir);
     TRY(open_network(finished.run, checkpoint ? checkpoint : "last"));
     *out = finished;
     finished = (struct bg_finished){.recipe = NULL};

@@ -56,7 +56,7 @@ static void print_overview(void)
     for (int i = 0; bg_commands[i]; i++)
         printf("  %-10s %s\n", bg_commands[i]->name, bg_commands[i]->help);
     printf("  %-10s %s\n\n", "help", "this text, or one command's: bitgrad help COMMAND");
-    printf("exit codes: 0 done, 1 different (diff), 64 usage, 65 bad data, 70 internal,\n"
+    printf("exit codes: 0 done, 1 different (diff, verify), 64 usage, 65 bad data, 70 internal,\n"
            "74 input/output, 75 interrupted and resumable\n");
 }
 

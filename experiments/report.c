@@ -142,6 +142,7 @@ static void texts(struct report *report)
     struct bg_text *html = &report->html;
     heading(report, "Size and bit operations");
     bg_report_costs(record, html);
+    bg_report_integers(record, html);
     heading(report, "Accuracy by class");
     bg_report_classes(record, html);
     heading(report, "Plan");

@@ -36,6 +36,7 @@ void bg_report_style(struct bg_text *html);
 void bg_report_summary(const struct bg_record *record, struct bg_text *html);
 void bg_report_layers(const struct bg_record *record, struct bg_text *html);
 void bg_report_costs(const struct bg_record *record, struct bg_text *html);
+void bg_report_integers(const struct bg_record *record, struct bg_text *html);
 void bg_report_classes(const struct bg_record *record, struct bg_text *html);
 void bg_report_implementations(const struct bg_record *record, struct bg_text *html);
 

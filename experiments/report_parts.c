@@ -173,6 +173,21 @@ void bg_report_costs(const struct bg_record *record, struct bg_text *html)
         "and b_a are the bits of weights and of the layer's input, 32 for f32.</p>\n");
 }
 
+void bg_report_integers(const struct bg_record *record, struct bg_text *html)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_INTEGERS];
+    const union bg_cell *row;
+    if (table->rows < 1)
+        return;
+    row = bg_table_row(table, 0);
+    bg_text_add(
+        html,
+        "<p>Integers: %lld of %lld outputs of all tensors differ from the independent "
+        "judge, over %lld test images; tensors called MISTRUSTED: %lld.</p>\n",
+        (long long)row[BG_INTEGER_DIFFER].integer, (long long)row[BG_INTEGER_OUTPUTS].integer,
+        (long long)row[BG_INTEGER_IMAGES].integer, (long long)row[BG_INTEGER_MISTRUSTED].integer);
+}
+
 static double class_accuracy(const struct bg_record *record, int kind, int64_t class_index,
                              int64_t *count)
 {

@@ -56,7 +56,7 @@ static void add_integers(const struct bg_record *record, struct bg_text *out)
         return;
     row = bg_table_row(table, 0);
     bg_text_add(
-        out, "integers   %lld of %lld codes differ from the independent judge (%lld images)",
+        out, "integers   %lld of %lld outputs differ from the independent judge (%lld images)",
         (long long)row[BG_INTEGER_DIFFER].integer, (long long)row[BG_INTEGER_OUTPUTS].integer,
         (long long)row[BG_INTEGER_IMAGES].integer);
     if (row[BG_INTEGER_MISTRUSTED].integer > 0)
@@ -79,7 +79,7 @@ void bg_result_table(const struct bg_record *record, struct bg_text *out)
     bg_text_add(out, "\n");
     add_accuracies(record, out);
     add_integers(record, out);
-    if (costs->rows >= 2) {
+    if (costs->rows >= 2 && bg_table_row(costs, 1)[BG_COST_MEAN_BITS].real < 32.0) {
         const union bg_cell *plain = bg_table_row(costs, 0), *planned = bg_table_row(costs, 1);
         bg_text_add(out,
                     "size       %.1f kB in f32, %.1f kB quantized: %.2f times smaller, "

@@ -21,10 +21,10 @@ enum bg_status bg_stage_verify(struct bg_run *run)
     if (verification.differ > 0 || verification.mistrusted > 0) {
         bg_command_exit_with(1);
         bg_log(BG_LOG_WARN,
-               "verify: %lld of %lld outputs differ from the judge, %d tensors are MISTRUSTED; "
-               "'bitgrad verify %s' tells which",
+               "verify: %lld of %lld outputs differ from the judge, MISTRUSTED tensors: %d; "
+               "'bitgrad verify %s --images %lld' tells which",
                (long long)verification.differ, (long long)verification.outputs,
-               verification.mistrusted, run->dir);
+               verification.mistrusted, run->dir, (long long)verification.images);
     } else {
         bg_log(BG_LOG_INFO, "verify: 0 of %lld outputs differ from the judge (%lld images)",
                (long long)verification.outputs, (long long)verification.images);

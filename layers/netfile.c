@@ -118,8 +118,9 @@ static enum bg_status check_numbers(const struct bg_saved_quantizer *q)
         float lo = n[q->grid.channels], hi = n[2 * q->grid.channels];
         if (!isfinite(n[0]) || n[0] <= 0)
             return bg_fail(BG_E_DATA,
-                           "model/quantizer/%s: scale %" PRId64 " is %g, must be above 0", q->name,
-                           c, (double)n[0]);
+                           "model/quantizer/%s: scale %" PRId64
+                           " is %g, must be finite and above 0",
+                           q->name, c, (double)n[0]);
         if (isnan(lo) || isnan(hi))
             return bg_fail(BG_E_DATA, "model/quantizer/%s: range %" PRId64 " is %g to %g", q->name,
                            c, (double)lo, (double)hi);

@@ -69,4 +69,4 @@ for tensor, y in zip(tensors, made):
     print(f"{tensor['name']} {y.size} outputs, {wrong} differ")
     count, differ = count + y.size, differ + wrong
 print(f"{path}: {model['network']}, {model['requant']}, {len(x)} inputs: {count} outputs, {differ} differ")
-sys.exit(differ > 0)
+sys.exit(differ > 0 or count == 0)

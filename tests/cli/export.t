@@ -56,7 +56,7 @@ $ ls plain wide | grep -c integers
 out: 0
 exit: 1
 $ kill_at 'select: 0' bitgrad run ${RECIPES}/tiny.yaml report.figures=false --out half; bitgrad export half --format npz
-err: bitgrad: half is not finished; 'bitgrad run' goes on with it
+err: bitgrad: half is not finished (2 of 7 stages done); 'bitgrad run' goes on with it
 exit: 65
 $ bitgrad export nothere --format npz
 err~ bitgrad: nothere/recipe.yaml: .*No such file or directory
@@ -79,6 +79,12 @@ $ cat kept; ls | grep -c tmp
 out: before
 out: 0
 exit: 1
+$ mkfifo pipe; bitgrad export whole --format npz --out pipe
+err: bitgrad: pipe: cannot write: not a regular file
+exit: 74
+$ bitgrad export whole --format npz --out whole/run.h5
+err: bitgrad: --out 'whole/run.h5': a file of a run has this name
+exit: 64
 $ mkdir folder; bitgrad export whole --format npz --out folder
 err~ bitgrad: folder: cannot write: Is a directory
 exit: 74

@@ -50,7 +50,7 @@ $ bitgrad report nothere
 err~ bitgrad: nothere/run.h5: .*No such file or directory
 exit: 65
 $ bitgrad eval half
-err: bitgrad: half is not finished; 'bitgrad run' goes on with it
+err: bitgrad: half is not finished (2 of 7 stages done); 'bitgrad run' goes on with it
 exit: 65
 
 # A disk that fills up: exit 74, and the run goes on when there is room again.

@@ -4,7 +4,7 @@ out...
 out~ fp32 +test accuracy .*
 out~ quantized +test accuracy .*
 out~ finetuned +test accuracy .*
-out~ integers +0 of .* codes differ from the independent judge .*
+out~ integers +0 of .* outputs differ from the independent judge .*
 out~ size .* times smaller, .* bits per weight
 out: report     whole/report.html
 

@@ -1,6 +1,6 @@
 # The integers of a run against the independent judge, and the modes of requantisation.
 $ printf 'exec bitgrad run -q ${RECIPES}/tiny.yaml report.figures=false "$@"\n' > go; bash go --out whole | grep integers
-out: integers   0 of 195072 codes differ from the independent judge (128 images)
+out: integers   0 of 195072 outputs differ from the independent judge (128 images)
 $ bitgrad verify whole
 out~ tensor +outputs +differ +most frequent
 out~ input +18432 +0 +.*
@@ -32,7 +32,7 @@ exit: 65
 
 # Another mode by the recipe, and by a plan: the same codes.
 $ bash go --out single quantize.requant=fixed-single | grep integers
-out: integers   0 of 195072 codes differ from the independent judge (128 images)
+out: integers   0 of 195072 outputs differ from the independent judge (128 images)
 $ sed '1s/f32-rne/fixed-single/' whole/plan.txt > p.txt; bash go --out given select.plan=p.txt > /dev/null; for r in single given; do bitgrad verify $r --hash | tail -n 1; done | uniq | wc -l
 out: 1
 $ head -n 1 single/plan.txt
@@ -53,6 +53,9 @@ err: bitgrad: requant pow2-rne needs integers everywhere: layer conv1: a has 12 
 exit: 65
 $ ls mixed 2>&1 | grep -c 'No such file'
 out: 1
+$ cp -r whole foreign; cp single/run.h5 foreign/; bitgrad verify foreign
+err: bitgrad: foreign/run.h5 is of another recipe than foreign/recipe.yaml
+exit: 65
 $ bitgrad verify none
 err~ bitgrad: none.*
 exit: 65
