@@ -243,7 +243,7 @@ Test(net_file, numbers_that_no_training_makes_are_refused, .init = make_folder,
             expect_bad_number(net, bg_f32(&param->value), -1, "variance 0 is -1, limit is 0");
     }
     expect_bad_number(net, q->grid.scale, 0, "scale 0 is 0, must be finite and above 0");
-    expect_bad_number(net, q->grid.scale, NAN, "scale 0 is nan, must be above 0");
+    expect_bad_number(net, q->grid.scale, NAN, "scale 0 is nan, must be finite and above 0");
     expect_bad_number(net, q->hi, NAN, "range 0 is");
     q->grid.zero_point = 1 << 20;
     expect_bad_number(net, q->lo, 0, "zero_point 1048576, limits are");
