@@ -49,7 +49,10 @@ ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 ISA_vnni := $(ISA_avx512) -mavx512vnni
 
-KERNELS := $(sort $(wildcard core/kernel_*.c))
+# core/kernel_amx_*.c only run where AMX is (bg_train_available).
+ISA_amx := $(ISA_vnni) -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8
+
+KERNELS := $(filter-out core/kernel_amx_%,$(sort $(wildcard core/kernel_*.c)))
 LIB_SOURCES := $(filter-out $(KERNELS),$(foreach d,$(DIRS),$(sort $(wildcard $(d)/*.c))))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) \
                $(foreach i,$(ISAS),$(KERNELS:%.c=$(BUILD)/%.$(i).o)) \
@@ -122,6 +125,10 @@ $(BUILD)/core/%.$(1).o: core/%.c $(BUILD)/flags
 	$$(CC) $$(CFLAGS_ALL) -O3 $$(ISA_$(1)) -DBG_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call KERNEL_RULE,$(i))))
+
+$(BUILD)/core/kernel_amx_%.o: core/kernel_amx_%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -O3 $(ISA_amx) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -283,8 +283,8 @@ out:
     return rc;
 }
 
-enum bg_status bg_integer_model_create(struct bg_integer_model **out, struct bg_graph *graph,
-                                       const enum bg_requant_mode *mode)
+enum bg_status bg_integer_structure(struct bg_integer_own **out, const struct bg_graph *graph,
+                                    enum bg_requant_mode mode)
 {
     enum bg_status rc = BG_OK;
     struct bg_integer_own *own = NULL;
@@ -295,9 +295,24 @@ enum bg_status bg_integer_model_create(struct bg_integer_model **out, struct bg_
         FAIL(BG_E_UNSUPPORTED, "%s", *why != '\0' ? why : "the network is f32: no plan is on it");
     TRY(bg_alloc(&own, 1, sizeof *own));
     own->model.graph = graph;
-    own->model.mode = mode == NULL ? graph->requant : *mode;
+    own->model.mode = mode;
     TRY(bg_arena_create(&own->model.arena, "integers"));
     TRY(lower_graph(own));
+    *out = own;
+    own = NULL;
+out:
+    bg_integer_model_destroy(own == NULL ? NULL : &own->model);
+    return rc;
+}
+
+enum bg_status bg_integer_model_create(struct bg_integer_model **out, struct bg_graph *graph,
+                                       const enum bg_requant_mode *mode)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_integer_own *own = NULL;
+
+    *out = NULL;
+    TRY(bg_integer_structure(&own, graph, mode == NULL ? graph->requant : *mode));
     TRY(bg_integer_model_refresh(&own->model));
     *out = &own->model;
     own = NULL;

@@ -23,6 +23,10 @@ struct bg_integer_own {
     int *tensor_of; /* [nodes] whose codes a node's output is, -1 = none */
 };
 
+/* Tensors and steps without values; destroy with bg_integer_model_destroy(&own->model). */
+BG_MUST enum bg_status bg_integer_structure(struct bg_integer_own **out,
+                                            const struct bg_graph *graph,
+                                            enum bg_requant_mode mode);
 /* Elements summed into one accumulator, and the largest |accumulator| for input codes that span
  * `width` (qmax - qmin) and weight codes up to `largest`. BG_E_UNSUPPORTED with the bound when it
  * could leave s32. */

@@ -22,6 +22,22 @@ out:
     return rc;
 }
 
+/* A fast program when there is one for this graph, else an exact one that says why. */
+static enum bg_status try_fast(struct bg_program *program)
+{
+    enum bg_status rc = BG_OK;
+
+    program->options.compute = BG_COMPUTE_EXACT;
+    if (program->options.mode != BG_MODE_TRAIN)
+        return BG_OK;
+    rc = bg_fast_check(program->graph, &program->options);
+    if (rc == BG_OK)
+        rc = bg_fast_create(&program->fast, program->graph, &program->options);
+    if (rc != BG_E_UNSUPPORTED)
+        return rc;
+    return bg_arena_text(program->arena, &program->slow, bg_error());
+}
+
 enum bg_status bg_program_create(struct bg_program **out, struct bg_graph *graph,
                                  const struct bg_program_options *options)
 {
@@ -33,11 +49,16 @@ enum bg_status bg_program_create(struct bg_program **out, struct bg_graph *graph
     TRY(bg_alloc(&program, 1, sizeof *program));
     program->graph = graph;
     program->options = *options;
+    program->slow = "";
     graph->programs++;
     TRY(bg_arena_create(&program->arena, "program"));
     TRY(bg_arena_alloc(program->arena, &program->labels, options->batch, sizeof(int32_t)));
-    TRY(bg_program_build(program));
-    TRY(bg_program_bind(program));
+    if (options->compute == BG_COMPUTE_FAST)
+        TRY(try_fast(program));
+    if (program->fast == NULL) {
+        TRY(bg_program_build(program));
+        TRY(bg_program_bind(program));
+    }
     *out = program;
     program = NULL;
 out:
@@ -52,6 +73,7 @@ void bg_program_destroy(struct bg_program *program)
     for (int i = 0; i < program->steps; i++)
         if (program->step[i].op->destroy != NULL)
             program->step[i].op->destroy(&program->step[i]);
+    bg_fast_destroy(program->fast);
     program->graph->programs--;
     bg_arena_destroy(program->arena);
     bg_free(program);
@@ -64,12 +86,15 @@ double bg_program_loss(const struct bg_program *program)
 
 const struct bg_tensor *bg_program_logits(const struct bg_program *program)
 {
+    if (program->fast != NULL)
+        return &program->fast->loss.in[0];
     return &program->step[program->step_of[bg_graph_logits(program->graph)->index]].out;
 }
 
 const struct bg_tensor *bg_program_value(const struct bg_program *program, const char *node)
 {
-    const struct bg_node *found = bg_graph_find(program->graph, node);
+    const struct bg_node *found =
+        program->fast != NULL ? NULL : bg_graph_find(program->graph, node);
     int step = found == NULL ? -1 : program->step_of[found->index];
     int now = program->phase == BG_PHASE_BACKWARD ? 2 * program->steps - 1 : program->steps - 1;
 
@@ -80,13 +105,22 @@ const struct bg_tensor *bg_program_value(const struct bg_program *program, const
 
 int64_t bg_program_bytes(const struct bg_program *program)
 {
-    return program->bytes;
+    return program->fast != NULL ? program->fast->bytes : program->bytes;
+}
+
+bool bg_program_is_fast(const struct bg_program *program, const char **why)
+{
+    if (why != NULL)
+        *why = program->slow;
+    return program->fast != NULL;
 }
 
 int bg_program_implementation_count(const struct bg_program *program)
 {
     int count = 0;
 
+    if (program->fast != NULL)
+        return bg_fast_implementation_count(program->fast);
     for (int i = 0; i < program->steps; i++)
         count += program->step[i].op->implementation != NULL;
     return count;
@@ -96,6 +130,8 @@ struct bg_implementation bg_program_implementation(const struct bg_program *prog
 {
     struct bg_implementation out = {"", "", "", "", ""};
 
+    if (program->fast != NULL)
+        return bg_fast_implementation(program->fast, index);
     for (int i = 0; i < program->steps; i++) {
         const struct bg_step *step = &program->step[i];
         if (step->op->implementation == NULL)

@@ -17,8 +17,10 @@ enum bg_mode {
     BG_MODE_EVAL
 }; /* eval: forward alone, running statistics, no dropout */
 enum bg_compute {
-    BG_COMPUTE_EXACT,    /* f32 through oneDNN and core/kernel */
-    BG_COMPUTE_REFERENCE /* f32 results from the naive references */
+    BG_COMPUTE_EXACT,     /* f32 through oneDNN and core/kernel */
+    BG_COMPUTE_REFERENCE, /* f32 results from the naive references */
+    BG_COMPUTE_FAST /* training in 1 to 8 bits on codes and bf16 (fast.h) where graph, plan and CPU
+                       allow; exact otherwise */
 };
 
 struct bg_program_options {
@@ -80,6 +82,10 @@ bg_program_logits(const struct bg_program *program); /* (batch,1,1,classes) f32 
 const struct bg_tensor *bg_program_value(const struct bg_program *program, const char *node);
 int64_t
 bg_program_bytes(const struct bg_program *program); /* activation, gradient and scratch memory */
+
+/* Does the program train on codes and bf16? If not although asked to, *why (may be NULL) says what
+ * stands in the way, else "". */
+bool bg_program_is_fast(const struct bg_program *program, const char **why);
 
 /* One line per node that runs a primitive: node, op, forward, backward data, backward weights
  * implementation. */

@@ -3,6 +3,7 @@
 #ifndef BG_AUTOGRAD_PROGRAM_PRIVATE_H
 #define BG_AUTOGRAD_PROGRAM_PRIVATE_H
 
+#include "autograd/fast.h"
 #include "autograd/memory_plan.h"
 #include "autograd/op.h"
 
@@ -20,6 +21,8 @@ struct bg_program {
     double loss;
     int64_t bytes;
     enum bg_phase phase;
+    struct bg_fast *fast; /* runs everything, when there is one: no steps then */
+    const char *slow;     /* why a fast program was asked for and is none */
 };
 
 /* Times: step s runs forward at time s and backward at time 2 * steps - 1 - s. */

@@ -91,6 +91,16 @@ enum bg_status bg_program_forward(struct bg_program *program, const struct bg_ba
 
     program->phase = BG_PHASE_NEW;
     TRY(take_batch(program, batch));
+    if (program->fast != NULL) {
+        if ((run.moment->flags & BG_RUN_BYPASS) != 0)
+            FAIL(BG_E_USAGE, "a fast program has no values to pass through its quantizers");
+        TRY(bg_fast_forward(program->fast, &run));
+        if (!isfinite(program->loss))
+            FAIL(BG_E_NUMERIC, "%s %s: the loss is %g", program->graph->loss->op->name,
+                 program->graph->loss->name, program->loss);
+        program->phase = BG_PHASE_FORWARD;
+        goto out;
+    }
     TRY(refresh_weights(program));
     for (int i = 0; i < program->steps; i++)
         TRY(forward_step(&program->step[i], &run));
@@ -167,6 +177,8 @@ enum bg_status bg_program_backward(struct bg_program *program, const struct bg_r
     if (program->phase != BG_PHASE_FORWARD)
         FAIL(BG_E_USAGE, "backward needs a forward before it");
     program->phase = BG_PHASE_BACKWARD;
+    if (program->fast != NULL)
+        TRY(bg_fast_backward(program->fast, &run));
     for (int i = program->steps - 1; i >= 0; i--)
         if (program->step[i].needs_gradient)
             TRY(backward_step(&program->step[i], &run));

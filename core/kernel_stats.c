@@ -8,6 +8,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#include "core/kernel_stats_bits.h"
+#endif
+
 #define LANES BG_KERNEL_LANES
 
 static double lane_sum(double lanes[LANES])
@@ -137,6 +141,94 @@ static void histogram(const float *x, int64_t n, float factor, uint64_t bins[BG_
         bins[b] += (uint64_t)sets[0][b] + sets[1][b] + sets[2][b] + sets[3][b];
 }
 
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+
+struct lanes {
+    __m512d sum[2], sum_abs[2], sum_square[2];
+    __m512 min, max;
+};
+
+/* 16 values, which go to the 16 lanes. Widening from memory is cheaper than from a register. */
+static inline void add_lanes(const float *v, struct lanes *lanes)
+{
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        __m512d d = _mm512_cvtps_pd(_mm256_loadu_ps(v + 8 * k));
+        lanes->sum[k] = _mm512_add_pd(lanes->sum[k], d);
+        lanes->sum_abs[k] = _mm512_add_pd(lanes->sum_abs[k], _mm512_abs_pd(d));
+        lanes->sum_square[k] = _mm512_fmadd_pd(d, d, lanes->sum_square[k]);
+    }
+}
+
+static double total_of(const __m512d halves[2])
+{
+    double lanes[LANES];
+
+    _mm512_storeu_pd(lanes, halves[0]);
+    _mm512_storeu_pd(lanes + LANES / 2, halves[1]);
+    return lane_sum(lanes);
+}
+
+/* All of `block` in one pass, when all values are finite: the sum of absolute values tells when
+ * there are others. */
+static void block_of(const float *v, int64_t n, struct bg_kernel_sums *out)
+{
+    const __m512d zero = _mm512_setzero_pd();
+    struct lanes lanes = {{zero, zero},
+                          {zero, zero},
+                          {zero, zero},
+                          _mm512_set1_ps(INFINITY),
+                          _mm512_set1_ps(-INFINITY)};
+    int64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES) {
+        lanes.min = _mm512_min_ps(_mm512_loadu_ps(v + i), lanes.min);
+        lanes.max = _mm512_max_ps(_mm512_loadu_ps(v + i), lanes.max);
+        add_lanes(v + i, &lanes);
+    }
+    if (i < n) {
+        float rest[LANES] = {0};
+        __mmask16 some = (__mmask16)((1u << (n - i)) - 1);
+        memcpy(rest, v + i, (size_t)(n - i) * sizeof *v);
+        lanes.min = _mm512_mask_min_ps(lanes.min, some, _mm512_loadu_ps(rest), lanes.min);
+        lanes.max = _mm512_mask_max_ps(lanes.max, some, _mm512_loadu_ps(rest), lanes.max);
+        add_lanes(rest, &lanes);
+    }
+    out->sum_abs = total_of(lanes.sum_abs);
+    if (!isfinite(out->sum_abs)) {
+        block(v, n, 1.0f, out);
+        return;
+    }
+    out->sum = total_of(lanes.sum);
+    out->sum_square = total_of(lanes.sum_square);
+    out->min = _mm512_reduce_min_ps(lanes.min) + 0.0f;
+    out->max = _mm512_reduce_max_ps(lanes.max) + 0.0f;
+    out->not_finite = 0;
+}
+
+static void profile(const float *v, int64_t n, struct bg_kernel_sums *out,
+                    uint64_t bins[BG_HISTOGRAM_BINS])
+{
+    block_of(v, n, out);
+    if (__builtin_cpu_supports("avx512vpopcntdq")) {
+        count_bits(v, n, bins);
+        bins[BG_HISTOGRAM_BINS - 1] -= (uint64_t)out->not_finite;
+    } else {
+        histogram(v, n, 1.0f, bins);
+    }
+}
+
+#else
+
+static void profile(const float *v, int64_t n, struct bg_kernel_sums *out,
+                    uint64_t bins[BG_HISTOGRAM_BINS])
+{
+    block(v, n, 1.0f, out);
+    histogram(v, n, 1.0f, bins);
+}
+
+#endif
+
 static double square_difference(const float *a, const float *b, int64_t n)
 {
     static const float zeros[LANES] = {0};
@@ -162,5 +254,7 @@ static double square_difference(const float *a, const float *b, int64_t n)
 const struct bg_kernel_stats_table BG_KERNEL_TABLE(stats) = {
     .block = block,
     .histogram = histogram,
+    .scale = scale,
+    .profile = profile,
     .square_difference = square_difference,
 };

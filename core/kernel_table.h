@@ -12,6 +12,7 @@
 
 #include "core/grid.h"
 #include "core/kernel_int.h"
+#include "core/kernel_train.h"
 #include "core/requant.h"
 #include "core/stats.h"
 
@@ -122,6 +123,10 @@ struct bg_kernel_stats_table {
     void (*block)(const float *x, int64_t n, float factor, struct bg_kernel_sums *out);
     /* Adds to the bins, which may be shared by blocks but not by threads. */
     void (*histogram)(const float *x, int64_t n, float factor, uint64_t bins[BG_HISTOGRAM_BINS]);
+    void (*scale)(const float *x, int64_t n, float factor, float *v);
+    /* block and histogram of v at once: the same numbers. */
+    void (*profile)(const float *v, int64_t n, struct bg_kernel_sums *out,
+                    uint64_t bins[BG_HISTOGRAM_BINS]);
     double (*square_difference)(const float *a, const float *b, int64_t n); /* b may be NULL */
 };
 
@@ -134,6 +139,7 @@ struct bg_kernel_tables {
     const struct bg_kernel_requant_table *requant;
     const struct bg_kernel_int_conv_table *int_conv;
     const struct bg_kernel_int_pool_table *int_pool;
+    const struct bg_kernel_train_table *train;
 };
 
 /* The tables in use, and those this CPU can run (index 0 to count - 1, "base" first). */
@@ -167,7 +173,8 @@ static inline int64_t bg_kernel_width(int64_t channels)
     extern const struct bg_kernel_stats_table bg_kernel_stats_##isa_;                              \
     extern const struct bg_kernel_requant_table bg_kernel_requant_##isa_;                          \
     extern const struct bg_kernel_int_conv_table bg_kernel_int_conv_##isa_;                        \
-    extern const struct bg_kernel_int_pool_table bg_kernel_int_pool_##isa_
+    extern const struct bg_kernel_int_pool_table bg_kernel_int_pool_##isa_;                        \
+    extern const struct bg_kernel_train_table bg_kernel_train_##isa_
 BG_KERNEL_DECLARE(base);
 BG_KERNEL_DECLARE(avx2);
 BG_KERNEL_DECLARE(avx512);

@@ -17,7 +17,8 @@ struct bg_range_method {
     const char *name, *help, *source; /* source: paper, section, or "common practice" */
     const struct bg_option *options;  /* table, ends with key NULL */
     size_t options_size;
-    bool learned; /* the step is a parameter trained by gradient; fit is used once, to start */
+    bool extremes; /* observe reads no more of x than its least and its largest value */
+    bool learned;  /* the step is a parameter trained by gradient; fit is used once, to start */
     /* Folds one batch of a channel into quantizer->lo/hi[channel]. quantizer->observed counts
      * earlier batches. May read quantizer->grid limits (bits). Scratch-free. */
     enum bg_status (*observe)(const void *options, struct bg_quantizer *quantizer, int64_t channel,

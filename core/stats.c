@@ -7,8 +7,8 @@
 
 #include "core/kernel_table.h"
 
-#define GROUP         64 /* blocks whose results wait on the stack */
-#define CHANNEL_GROUP 8  /* channels read together, so that a row is fetched once for all */
+#define GROUP         128 /* blocks whose results wait on the stack */
+#define CHANNEL_GROUP 8   /* channels read together, so that a row is fetched once for all */
 
 void bg_stats_clear(struct bg_stats *stats)
 {
@@ -43,31 +43,88 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-void bg_stats_add(struct bg_stats *stats, const float *x, int64_t n, float factor)
+/* Values to add: f32 or bf16 times factor, or bf16 times its channel's factor. */
+struct source {
+    const float *x;
+    const uint16_t *bf16;
+    const struct bg_kernel_train_apply *scaled;
+    float factor;
+};
+
+/* `count` values from `at` on, multiplied: in place where nothing has to be done, else in `copy`.
+ */
+static const float *values_of(const struct bg_kernel_tables *tables, const struct source *source,
+                              int64_t at, int64_t count, float copy[BG_STATS_BLOCK])
 {
-    const struct bg_kernel_stats_table *table = bg_kernel_tables()->stats;
+    if (source->scaled != NULL) {
+        struct bg_kernel_train_apply range = *source->scaled;
+        range.first = at;
+        range.n = count;
+        tables->train->scale_to_f32(&range, copy);
+        return copy;
+    }
+    if (source->bf16 != NULL) {
+        tables->train->to_f32(source->bf16 + at, count, source->factor, copy);
+        return copy;
+    }
+    if (source->factor == 1.0f)
+        return source->x + at;
+    tables->stats->scale(source->x + at, count, source->factor, copy);
+    return copy;
+}
+
+static void add(struct bg_stats *stats, const struct source *source, int64_t n)
+{
+    const struct bg_kernel_tables *tables = bg_kernel_tables();
+    const int64_t blocks = (n + BG_STATS_BLOCK - 1) / BG_STATS_BLOCK;
     struct bg_kernel_sums sums[GROUP];
 
-    for (int64_t start = 0; start < n; start += GROUP * BG_STATS_BLOCK) {
-        int64_t length = smaller(n - start, GROUP * BG_STATS_BLOCK);
-        int64_t blocks = (length + BG_STATS_BLOCK - 1) / BG_STATS_BLOCK;
-#pragma omp parallel if (length >= BG_KERNEL_SMALL)
-        {
-            uint64_t bins[BG_HISTOGRAM_BINS] = {0};
+#pragma omp parallel if (n >= BG_KERNEL_SMALL)
+    {
+        uint64_t bins[BG_HISTOGRAM_BINS] = {0};
+        float copy[BG_STATS_BLOCK];
+        for (int64_t first = 0; first < blocks; first += GROUP) {
+            int64_t end = smaller(first + GROUP, blocks);
 #pragma omp for schedule(static)
-            for (int64_t b = 0; b < blocks; b++) {
-                const float *at = x + start + b * BG_STATS_BLOCK;
-                int64_t count = smaller(BG_STATS_BLOCK, length - b * BG_STATS_BLOCK);
-                table->block(at, count, factor, &sums[b]);
-                table->histogram(at, count, factor, bins);
+            for (int64_t b = first; b < end; b++) {
+                int64_t at = b * BG_STATS_BLOCK, count = smaller(BG_STATS_BLOCK, n - at);
+                tables->stats->profile(values_of(tables, source, at, count, copy), count,
+                                       &sums[b - first], bins);
             }
-#pragma omp critical(bg_stats_bins)
-            for (int i = 0; i < BG_HISTOGRAM_BINS; i++)
-                stats->histogram[i] += bins[i];
+#pragma omp single
+            for (int64_t b = first; b < end; b++)
+                merge_block(stats, &sums[b - first],
+                            smaller(BG_STATS_BLOCK, n - b * BG_STATS_BLOCK));
         }
-        for (int64_t b = 0; b < blocks; b++)
-            merge_block(stats, &sums[b], smaller(BG_STATS_BLOCK, length - b * BG_STATS_BLOCK));
+#pragma omp critical(bg_stats_bins)
+        for (int i = 0; i < BG_HISTOGRAM_BINS; i++)
+            stats->histogram[i] += bins[i];
     }
+}
+
+void bg_stats_add(struct bg_stats *stats, const float *x, int64_t n, float factor)
+{
+    const struct source source = {.x = x, .factor = factor};
+
+    add(stats, &source, n);
+}
+
+void bg_stats_add_bf16(struct bg_stats *stats, const uint16_t *x, int64_t n, float factor)
+{
+    const struct source source = {.bf16 = x, .factor = factor};
+
+    add(stats, &source, n);
+}
+
+void bg_stats_add_scaled_bf16(struct bg_stats *stats, const uint16_t *x, int64_t rows,
+                              int64_t channels, const float *factors)
+{
+    float space[BG_TRAIN_PERIOD];
+    struct bg_kernel_train_apply scaled = {0};
+    const struct source source = {.scaled = &scaled};
+
+    bg_kernel_train_scale(&scaled, x, channels, factors, space);
+    add(stats, &source, rows * channels);
 }
 
 static void add_row(struct bg_stats *stats, const float *x, int64_t n, float factor)

@@ -25,6 +25,11 @@ struct bg_stats {
 void bg_stats_clear(struct bg_stats *stats);
 /* Adds n values, each times `factor` (a power of two or 1 keeps everything exact). Threaded. */
 void bg_stats_add(struct bg_stats *stats, const float *x, int64_t n, float factor);
+/* The same numbers as for the values of x in f32; x is bf16. */
+void bg_stats_add_bf16(struct bg_stats *stats, const uint16_t *x, int64_t n, float factor);
+/* The same for rows x channels, each value times its channel's factor. */
+void bg_stats_add_scaled_bf16(struct bg_stats *stats, const uint16_t *x, int64_t rows,
+                              int64_t channels, const float *factors);
 /* One record per channel: x is (n, channels) row-major with channels innermost, or with
  * `outer` != 0 (channels, n) with channels outermost (weights). No histogram per channel. */
 void bg_stats_add_channels(struct bg_stats *stats, const float *x, int64_t n, int64_t channels,

@@ -8,7 +8,7 @@
 #include "experiments/recipe.h"
 #include "experiments/recipe_tables.h"
 
-static const char *const compute_names[] = {"exact", "reference", NULL};
+static const char *const compute_names[] = {"exact", "reference", "fast", NULL};
 /* bg_rounding_names has no final NULL; weights and activations round to nearest in forward. */
 static const char *const rounding_names[] = {"nearest", NULL};
 static const char *const requant_names[] = {"plan",         "f32-rne",  "fixed-single",
@@ -24,7 +24,8 @@ const struct bg_option bg_top_table[] = {
     {"threads", BG_OPT_INT, TOP(threads), "2", 1, 256, NULL,
      "of the math loops; part of the recipe because oneDNN's sums depend on it"},
     {"compute", BG_OPT_CHOICE, TOP(compute), "exact", 0, 0, compute_names,
-     "exact: f32 through oneDNN; reference: naive loops"},
+     "fast: training on codes and bf16 where plan and CPU allow; exact: f32 through oneDNN; "
+     "reference: naive loops"},
     {"weights", BG_OPT_TEXT, TOP(weights), "''", 0, 0, NULL,
      "initial weights: .npz with arrays named by parameter, or a checkpoint .h5"},
     {"data", BG_OPT_NODE, TOP(data), "", 0, 0, NULL, "data set, split and augmentation"},

@@ -28,4 +28,5 @@ const struct bg_range_method bg_range_min_max = {.name = "min-max",
                                                  .source = "common practice",
                                                  .options = table,
                                                  .options_size = 0,
+                                                 .extremes = true,
                                                  .observe = observe};

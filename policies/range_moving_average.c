@@ -39,4 +39,5 @@ const struct bg_range_method bg_range_moving_average = {
     .source = "Jacob et al., CVPR 2018, section 3.1",
     .options = table,
     .options_size = sizeof(struct average_options),
+    .extremes = true,
     .observe = observe};

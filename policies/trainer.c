@@ -83,29 +83,48 @@ static struct bg_trainer_program *free_slot(struct bg_trainer *trainer)
     return victim;
 }
 
-enum bg_status bg_trainer_program(struct bg_trainer *trainer, enum bg_mode mode, int64_t batch,
-                                  bool observe, struct bg_program **out)
+static enum bg_status get_program(struct bg_trainer *trainer,
+                                  const struct bg_program_options *options, struct bg_program **out)
 {
     enum bg_status rc = BG_OK;
     struct bg_trainer_program *slot = NULL;
     for (int i = 0; i < BG_TRAINER_PROGRAMS && !slot; i++) {
         struct bg_trainer_program *s = &trainer->programs[i];
-        if (s->program && s->mode == mode && s->batch == batch && s->observe == observe)
+        if (s->program && s->mode == options->mode && s->batch == options->batch &&
+            s->observe == options->observe && s->compute == options->compute)
             slot = s;
     }
     if (!slot) {
-        struct bg_program_options options = {
-            .batch = batch, .mode = mode, .compute = trainer->config.compute, .observe = observe};
         slot = free_slot(trainer);
-        TRY(bg_program_create(&slot->program, trainer->graph, &options));
-        slot->mode = mode;
-        slot->batch = batch;
-        slot->observe = observe;
+        TRY(bg_program_create(&slot->program, trainer->graph, options));
+        slot->mode = options->mode;
+        slot->batch = options->batch;
+        slot->observe = options->observe;
+        slot->compute = options->compute;
     }
     slot->used = ++trainer->clock;
     *out = slot->program;
 out:
     return rc;
+}
+
+enum bg_status bg_trainer_program(struct bg_trainer *trainer, enum bg_mode mode, int64_t batch,
+                                  bool observe, struct bg_program **out)
+{
+    const struct bg_program_options options = {
+        .batch = batch, .mode = mode, .compute = trainer->config.compute, .observe = observe};
+    return get_program(trainer, &options, out);
+}
+
+enum bg_status bg_trainer_exact_program(struct bg_trainer *trainer, int64_t batch,
+                                        struct bg_program **out)
+{
+    bool reference = trainer->config.compute == BG_COMPUTE_REFERENCE;
+    const struct bg_program_options options = {.batch = batch,
+                                               .mode = BG_MODE_TRAIN,
+                                               .compute = reference ? BG_COMPUTE_REFERENCE
+                                                                    : BG_COMPUTE_EXACT};
+    return get_program(trainer, &options, out);
 }
 
 enum bg_status bg_trainer_check_source(const struct bg_source *source)

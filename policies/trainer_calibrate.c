@@ -42,7 +42,7 @@ static enum bg_status pass(struct bg_trainer *trainer, struct bg_source *source,
         if (flags & BG_RUN_UPDATE_BN)
             moment.bn_momentum = 1 / ((double)i + 1);
         TRY(bg_stream_next(&stream, &batch));
-        TRY(bg_trainer_program(trainer, BG_MODE_TRAIN, batch.size, false, &program));
+        TRY(bg_trainer_exact_program(trainer, batch.size, &program));
         TRY(bg_program_forward(program, &batch, &moment));
         bg_log_progress("calibrate", i + 1, batches, "%s", "");
     }

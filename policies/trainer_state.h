@@ -22,6 +22,7 @@ struct bg_trainer_program {
     enum bg_mode mode;
     int64_t batch;
     bool observe;
+    enum bg_compute compute;
     uint64_t used; /* for least recently used */
 };
 
@@ -51,6 +52,9 @@ BG_MUST enum bg_status bg_trainer_check_source(const struct bg_source *source);
 /* The program for a mode and batch size, made when there is none. */
 BG_MUST enum bg_status bg_trainer_program(struct bg_trainer *trainer, enum bg_mode mode,
                                           int64_t batch, bool observe, struct bg_program **out);
+/* As above for training, never a fast one: values can pass through its quantizers. */
+BG_MUST enum bg_status bg_trainer_exact_program(struct bg_trainer *trainer, int64_t batch,
+                                                struct bg_program **out);
 void bg_trainer_drop_programs(struct bg_trainer *trainer);
 
 /* The weight parameter of a layer; NULL only for a graph that is broken. */

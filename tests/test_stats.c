@@ -247,6 +247,98 @@ Test(stats, merging_block_by_block_equals_adding_at_once)
     expect_equal(&whole, &parts);
 }
 
+/* Around the sizes where loops change; values that are not finite in one block of several. */
+static const int64_t sizes[] = {0, 1, 63, 64, 8191, 8192, 8193, 12288, 12352, 40000, LONG};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
+
+Test(stats, of_bf16_equal_those_of_the_same_values_in_f32)
+{
+    static uint16_t half[LONG];
+    static const float factors[] = {1.0f, 128.0f, 0.3f, 1e-30f, 1e36f};
+
+    omp_set_dynamic(0);
+    for (int i = 0; i < LONG; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        half[i] = (uint16_t)(bits >> 16);
+    }
+    half[1] = half[30000] = 0x7fc0;
+    half[20] = half[LONG - 2] = 0xff80;
+    half[21] = 0x7f7f;
+    half[22] = 0x8000;
+    half[23] = 0x0001;
+    for (int i = 0; i < LONG; i++) {
+        uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (int s = 0; s < SIZES; s++)
+        for (int f = 0; f < 5; f++)
+            for (int threads = 1; threads <= 3; threads++) {
+                struct bg_stats got, wanted;
+                omp_set_num_threads(threads);
+                bg_stats_clear(&got);
+                bg_stats_clear(&wanted);
+                bg_stats_add_bf16(&got, half, sizes[s], factors[f]);
+                bg_stats_add(&wanted, x, sizes[s], factors[f]);
+                expect_equal(&got, &wanted);
+                cr_assert(sizes[s] < 2 || got.not_finite >= 1);
+            }
+}
+
+Test(stats, of_bf16_may_have_a_factor_for_each_channel)
+{
+    static const int64_t channels[] = {1, 3, 16, 64, 300};
+    static uint16_t half[LONG];
+
+    for (int i = 0; i < LONG; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        half[i] = (uint16_t)(bits >> 16);
+    }
+    for (int k = 0; k < 5; k++)
+        for (int64_t rows = 1; rows * channels[k] <= LONG; rows = rows * 7 + 3) {
+            struct bg_stats got, wanted;
+            int64_t n = rows * channels[k];
+            for (int64_t i = 0; i < n; i++) {
+                uint32_t bits = (uint32_t)half[i] << 16;
+                memcpy(&x[i], &bits, sizeof bits);
+                x[i] *= other[i % channels[k]];
+            }
+            bg_stats_clear(&got);
+            bg_stats_clear(&wanted);
+            bg_stats_add_scaled_bf16(&got, half, rows, channels[k], other);
+            bg_stats_add(&wanted, x, n, 1.0f);
+            expect_equal(&got, &wanted);
+        }
+}
+
+/* One pass against the two it stands for, with equal and with mixed exponents, on every set. */
+Test(stats, one_pass_gives_what_block_and_histogram_give)
+{
+    static const int64_t counts[] = {64, 128, 4032, 4096, 100, 9, 449};
+    static const float bad[] = {0.0f, NAN, INFINITY, -INFINITY};
+
+    for (int i = 0; i < 4096; i++)
+        other[i] = i % 3 == 0 ? 0.0f : i < 1000 ? 1.5f : ldexpf(x[i], i % 160 - 110);
+    for (int v = 0; v < bg_kernel_variant_count(); v++)
+        for (int k = 0; k < 4 * 7; k++) {
+            const struct bg_kernel_stats_table *table = bg_kernel_variant(v)->stats;
+            struct bg_kernel_sums a = {0}, b = {0};
+            uint64_t bins[2][BG_HISTOGRAM_BINS] = {{0}}, total = 0;
+            int64_t n = counts[k / 4];
+            other[n - 7] = other[3] = bad[k % 4];
+            bg_kernel_variant(0)->stats->block(other, n, 1.0f, &a);
+            bg_kernel_variant(0)->stats->histogram(other, n, 1.0f, bins[0]);
+            table->profile(other, n, &b, bins[1]);
+            cr_assert_eq(memcmp(&a, &b, sizeof a), 0);
+            cr_assert_eq(memcmp(bins[0], bins[1], sizeof bins[0]), 0);
+            for (int i = 0; i < BG_HISTOGRAM_BINS; i++)
+                total += bins[1][i];
+            cr_assert_eq(total, (uint64_t)(n - (k % 4 == 0 ? 0 : 2)));
+            other[n - 7] = other[3] = 1.0f;
+        }
+}
+
 Test(stats, square_difference_is_the_sum_of_squares)
 {
     struct bg_stats stats;

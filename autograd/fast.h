@@ -1,0 +1,94 @@
+/* Fast training: the steps of the integer model (integer_private.h) run on codes forward and bf16
+ * backward, with batch statistics in the norms. One kind of step covers a sum of layers, pools and
+ * codes, their norms, the activation, the quantiser, its gradient mask and its range: two passes
+ * over memory each way beside the convolutions (core/train_kernel.h).
+ *
+ * Units. z is an accumulator: real = s_a * s_w[o] * z. Gradients of tensors are real. The gradient
+ * that convolutions read is dz = s_w[o] * dLoss/d(real), so that dx = sum w * dz is real and
+ * dLoss/dw = (s_a / s_w[o]) * sum (a - zero_point) * dz. */
+#ifndef BG_AUTOGRAD_FAST_H
+#define BG_AUTOGRAD_FAST_H
+
+#include "autograd/integer_private.h"
+#include "autograd/memory_plan.h"
+#include "core/train_conv.h"
+#include "core/train_kernel.h"
+
+struct bg_fast_term {
+    const struct bg_integer_term *form;
+    const struct bg_node *norm;
+    struct bg_train_conv *conv; /* layers */
+    int8_t *weights;            /* codes O,H,W,I */
+    uint64_t packed;            /* serial of the weights that were packed */
+    uint16_t *z, *dz, *dx;      /* dx: this term's part of its input's gradient */
+    int32_t *acc;               /* pools */
+    /* Per channel: v = value * a + b; batch statistics of z; dz = da * g + db * z + dc. */
+    float *a, *b, *mean, *var, *invstd, *da, *db, *dc;
+    float *dw;   /* layers: sum (a - zero_point) * dz, O,H,W,I */
+    double *dot; /* sum of g * z */
+};
+
+struct bg_fast_step {
+    const struct bg_integer_step *form;
+    const struct bg_node *activation;
+    int terms;
+    struct bg_fast_term term[BG_REQUANT_TERMS];
+    uint16_t *g;     /* masked gradient of the sum */
+    double *sum;     /* of g, per channel */
+    uint8_t *where;  /* max pools: position of the largest */
+    uint16_t *total; /* max pools: the parts of the output's gradient, added */
+};
+
+struct bg_fast_tensor {
+    const struct bg_integer_tensor *form;
+    struct bg_quantizer *quantizer; /* NULL: the logits */
+    uint8_t *codes, *mask;
+    int step; /* that makes it */
+    bool needs_gradient;
+    int gradients;
+    const uint16_t *d[BG_TRAIN_TERMS]; /* parts of its gradient */
+};
+
+struct bg_fast {
+    struct bg_arena *arena;
+    struct bg_graph *graph;
+    struct bg_program_options options;
+    struct bg_integer_own *own;
+    int steps, tensors;
+    struct bg_fast_step *step;
+    struct bg_fast_tensor *tensor;
+    struct bg_step loss; /* the loss op on its own */
+    float *logits, *dlogits;
+    double *scratch; /* sums of the kernels */
+    float *real;     /* a layer's gradient for observers */
+    int64_t bytes;
+};
+
+/* BG_OK, or BG_E_UNSUPPORTED with what keeps this graph and plan from training fast. */
+BG_MUST enum bg_status bg_fast_check(const struct bg_graph *graph,
+                                     const struct bg_program_options *options);
+BG_MUST enum bg_status bg_fast_create(struct bg_fast **out, struct bg_graph *graph,
+                                      const struct bg_program_options *options);
+void bg_fast_destroy(struct bg_fast *fast); /* takes NULL */
+/* fast_memory.c: gives every buffer its address. */
+BG_MUST enum bg_status bg_fast_bind(struct bg_fast *fast);
+/* As bg_program_forward and _backward; loss and labels are the program's. */
+BG_MUST enum bg_status bg_fast_forward(struct bg_fast *fast, const struct bg_run *run);
+BG_MUST enum bg_status bg_fast_backward(struct bg_fast *fast, const struct bg_run *run);
+int bg_fast_implementation_count(const struct bg_fast *fast);
+struct bg_implementation bg_fast_implementation(const struct bg_fast *fast, int index);
+
+/* Pixels of a step's output over the batch. */
+static inline int64_t bg_fast_rows(const struct bg_fast *fast, const struct bg_fast_step *step)
+{
+    const struct bg_shape *shape = &fast->tensor[step->form->output].form->shape;
+
+    return fast->options.batch * shape->dims[0] * shape->dims[1];
+}
+
+static inline int64_t bg_fast_count(const struct bg_fast *fast, int tensor)
+{
+    return fast->options.batch * bg_shape_count(&fast->tensor[tensor].form->shape);
+}
+
+#endif

@@ -1,0 +1,274 @@
+/* Backward of fast training. A step's gradient is the sum of what its readers left, masked where
+ * the quantiser or the activation stopped it; batch norm's sums come from the same pass. Then each
+ * accumulator's gradient, its weights', its input's. */
+#include "autograd/fast.h"
+
+#include <string.h>
+
+#include "core/kernel.h"
+
+enum { WEIGHT, BIAS };
+enum { GAMMA, BETA };
+
+static float weight_scale(const struct bg_fast_term *term, int64_t channel)
+{
+    const struct bg_grid *grid = &term->form->node->param[WEIGHT]->quantizer->grid;
+
+    return grid->scale[grid->channels == 1 ? 0 : channel];
+}
+
+static float input_scale(const struct bg_fast *fast, const struct bg_fast_term *term)
+{
+    return fast->tensor[term->form->input].quantizer->grid.scale[0];
+}
+
+/* Gradients of gamma and beta, and dz = da * g + db * z + dc: batch norm's gradient over z, divided
+ * by s_a (units: fast.h). */
+static void norm_gradients(const struct bg_fast *fast, const struct bg_fast_step *step,
+                           struct bg_fast_term *term)
+{
+    double rows = (double)bg_fast_rows(fast, step), s_a = (double)input_scale(fast, term);
+    float *dgamma = bg_f32(&term->norm->param[GAMMA]->grad);
+    float *dbeta = bg_f32(&term->norm->param[BETA]->grad);
+    const float *gamma = bg_f32(&term->norm->param[GAMMA]->value);
+
+    for (int64_t c = 0; c < step->form->requant.channels; c++) {
+        double invstd = (double)term->invstd[c], mean = (double)term->mean[c];
+        double slope = invstd * (term->dot[c] - mean * step->sum[c]);
+        double factor = (double)gamma[c] * invstd / s_a;
+        dgamma[c] = (float)slope;
+        dbeta[c] = (float)step->sum[c];
+        term->da[c] = (float)factor;
+        term->db[c] = (float)(-factor * invstd * slope / rows);
+        term->dc[c] = (float)(factor * (mean * invstd * slope - step->sum[c]) / rows);
+    }
+}
+
+/* Without a norm dz = s_w * g, and the bias takes the sum; behind a norm a bias moves nothing. */
+static void plain_gradients(const struct bg_fast_step *step, struct bg_fast_term *term)
+{
+    const struct bg_node *node = term->form->node;
+
+    for (int64_t c = 0; c < step->form->requant.channels; c++)
+        term->da[c] = weight_scale(term, c);
+    for (int64_t c = 0; node->params > BIAS && c < step->form->requant.channels; c++)
+        bg_f32(&node->param[BIAS]->grad)[c] = (float)step->sum[c];
+}
+
+static void clear_bias(const struct bg_fast_term *term)
+{
+    const struct bg_node *node = term->form->node;
+
+    if (node->params > BIAS)
+        memset(node->param[BIAS]->grad.data, 0,
+               (size_t)bg_tensor_count(&node->param[BIAS]->grad) * sizeof(float));
+}
+
+/* The masked sum of the parts of the output's gradient, with the sums that norms need. */
+static void reduce(struct bg_fast *fast, struct bg_fast_step *step)
+{
+    const struct bg_fast_tensor *out = &fast->tensor[step->form->output];
+    struct bg_train_reduce pass = {.rows = bg_fast_rows(fast, step),
+                                   .channels = step->form->requant.channels,
+                                   .gradients = out->gradients,
+                                   .mask = out->mask,
+                                   .g = step->g,
+                                   .sum = step->sum,
+                                   .scratch = fast->scratch};
+
+    memcpy(pass.d, out->d, sizeof pass.d);
+    for (int t = 0; t < step->terms; t++) {
+        if (step->term[t].norm == NULL)
+            continue;
+        pass.z[pass.terms] = step->term[t].z;
+        pass.dot[pass.terms++] = step->term[t].dot;
+    }
+    bg_train_reduce(&pass);
+}
+
+static void apply(struct bg_fast *fast, struct bg_fast_step *step)
+{
+    struct bg_train_apply pass = {
+        .rows = bg_fast_rows(fast, step), .channels = step->form->requant.channels, .g = step->g};
+
+    for (int t = 0; t < step->terms; t++) {
+        struct bg_fast_term *term = &step->term[t];
+        int at = pass.terms;
+        if (term->conv == NULL)
+            continue;
+        if (term->norm != NULL) {
+            norm_gradients(fast, step, term);
+            clear_bias(term);
+            pass.z[at] = term->z;
+            pass.b[at] = term->db;
+            pass.c[at] = term->dc;
+        } else {
+            plain_gradients(step, term);
+        }
+        pass.a[at] = term->da;
+        pass.dz[at] = term->dz;
+        pass.terms++;
+    }
+    if (pass.terms > 0)
+        bg_train_apply(&pass);
+}
+
+static void see(const struct bg_run *run, const struct bg_node *layer, enum bg_quantity quantity,
+                const struct bg_tensor *gradient)
+{
+    run->moment->observer->see(run->moment->observer->self, layer->layer, quantity, gradient);
+}
+
+/* Output gradients are dz without the weights' scales. */
+static void see_output(struct bg_fast *fast, const struct bg_fast_step *step,
+                       const struct bg_fast_term *term, const struct bg_run *run)
+{
+    int64_t rows = bg_fast_rows(fast, step), channels = step->form->requant.channels;
+    const int64_t *dims = term->form->node->shape.dims;
+    const struct bg_tensor seen = {.data = fast->real,
+                                   .dtype = BG_F32,
+                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
+
+    if (run->moment->observer == NULL)
+        return;
+    bg_train_to_f32(term->dz, rows * channels, 1.0f, fast->real);
+    for (int64_t i = 0; i < rows * channels; i++)
+        fast->real[i] /= weight_scale(term, i % channels);
+    see(run, term->form->node, BG_QUANTITY_OUT_GRAD, &seen);
+}
+
+static void see_input(struct bg_fast *fast, const struct bg_fast_term *term,
+                      const struct bg_run *run)
+{
+    const int64_t *dims = fast->tensor[term->form->input].form->shape.dims;
+    const struct bg_tensor seen = {.data = fast->real,
+                                   .dtype = BG_F32,
+                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
+
+    if (run->moment->observer == NULL || term->dx == NULL)
+        return;
+    bg_train_to_f32(term->dx, bg_fast_count(fast, term->form->input), 1.0f, fast->real);
+    see(run, term->form->node, BG_QUANTITY_IN_GRAD, &seen);
+}
+
+static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast_step *step,
+                                      struct bg_fast_term *term, const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
+    const struct bg_fast_tensor *input = &fast->tensor[term->form->input];
+    struct bg_param *weight = term->form->node->param[WEIGHT];
+    int64_t outputs = weight->value.shape.dims[0], n = bg_tensor_count(&weight->value) / outputs;
+    float *grad = bg_f32(&weight->grad);
+
+    see_output(fast, step, term, run);
+    TRY(bg_train_conv_backward_weights(term->conv, input->codes, input->quantizer->grid.zero_point,
+                                       term->dz, term->dw));
+    for (int64_t o = 0; o < outputs; o++) {
+        float factor = input_scale(fast, term) / weight_scale(term, o);
+        for (int64_t i = 0; i < n; i++)
+            grad[o * n + i] = term->dw[o * n + i] * factor;
+    }
+    bg_param_straight_through(weight);
+    if (term->dx != NULL)
+        TRY(bg_train_conv_backward_data(term->conv, term->dz, term->dx, false));
+    see_input(fast, term, run);
+    if (run->moment->observer != NULL)
+        see(run, term->form->node, BG_QUANTITY_WEIGHT_GRAD, &weight->grad);
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "%s: ", term->form->node->name);
+    return rc;
+}
+
+static enum bg_status back_sum(struct bg_fast *fast, struct bg_fast_step *step,
+                               const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
+
+    apply(fast, step);
+    for (int t = 0; t < step->terms; t++) {
+        struct bg_fast_term *term = &step->term[t];
+        const struct bg_pool_shape *pool = &term->form->pool;
+        if (term->conv != NULL)
+            TRY(layer_gradients(fast, step, term, run));
+        else if (term->form->source == BG_INTEGER_POOL && term->dx != NULL)
+            bg_train_spread(step->g, fast->options.batch, pool->kernel[0] * pool->kernel[1],
+                            pool->channels,
+                            (float)(1.0 / (double)(pool->kernel[0] * pool->kernel[1])), term->dx);
+    }
+out:
+    return rc;
+}
+
+/* The logits' gradient comes from the loss; nothing masks it. */
+static enum bg_status back_logits(struct bg_fast *fast, struct bg_fast_step *step,
+                                  const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
+    int64_t channels = step->form->requant.channels, rows = bg_fast_rows(fast, step);
+
+    TRY(fast->loss.op->backward(&fast->loss, run));
+    bg_train_from_f32(fast->dlogits, rows * channels, step->g);
+    memset(step->sum, 0, (size_t)channels * sizeof *step->sum);
+    for (int64_t i = 0; i < rows * channels; i++)
+        step->sum[i % channels] += (double)fast->dlogits[i];
+    for (int t = 0; t < step->terms; t++) {
+        struct bg_train_reduce pass = {.rows = rows,
+                                       .channels = channels,
+                                       .gradients = 1,
+                                       .d = {step->g},
+                                       .g = step->g,
+                                       .terms = 1,
+                                       .z = {step->term[t].z},
+                                       .sum = step->sum,
+                                       .dot = {step->term[t].dot},
+                                       .scratch = fast->scratch};
+        if (step->term[t].norm != NULL)
+            bg_train_reduce(&pass);
+    }
+    TRY(back_sum(fast, step, run));
+out:
+    return rc;
+}
+
+static void back_max_pool(struct bg_fast *fast, struct bg_fast_step *step)
+{
+    struct bg_fast_tensor *out = &fast->tensor[step->form->output];
+    struct bg_pool_shape shape = step->form->pool;
+    struct bg_train_reduce pass = {.rows = bg_fast_rows(fast, step),
+                                   .channels = step->form->requant.channels,
+                                   .gradients = out->gradients,
+                                   .g = step->total,
+                                   .sum = step->sum,
+                                   .scratch = fast->scratch};
+
+    shape.batch = fast->options.batch;
+    memcpy(pass.d, out->d, sizeof pass.d);
+    if (out->gradients > 1)
+        bg_train_reduce(&pass);
+    if (step->g != NULL)
+        bg_train_max_pool_backward(&shape, step->where,
+                                   out->gradients > 1 ? step->total : out->d[0], step->g);
+}
+
+enum bg_status bg_fast_backward(struct bg_fast *fast, const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
+
+    for (int s = fast->steps - 1; s >= 0; s--) {
+        struct bg_fast_step *step = &fast->step[s];
+        const struct bg_fast_tensor *out = &fast->tensor[step->form->output];
+        if (!out->needs_gradient || step->form->kind == BG_INTEGER_INPUT)
+            continue;
+        if (step->form->kind == BG_INTEGER_MAX_POOL) {
+            back_max_pool(fast, step);
+        } else if (out->form->real) {
+            TRY(back_logits(fast, step, run));
+        } else {
+            reduce(fast, step);
+            TRY(back_sum(fast, step, run));
+        }
+    }
+out:
+    return rc;
+}

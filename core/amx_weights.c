@@ -1,0 +1,255 @@
+/* Runs planned backward weights on AMX: fills tiles, multiplies, adds the threads' sums
+ * (core/amx_weights.h). */
+#include "core/amx_weights.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "core/mem.h"
+
+#define SIDE   BG_AMX_SIDE
+#define PIXELS BG_AMX_PIXELS
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t tap_count(const struct bg_conv_shape *s)
+{
+    return s->kernel_height * s->kernel_width;
+}
+
+enum bg_status bg_amx_weights_create(struct bg_amx_weights **out, const struct bg_conv_shape *shape)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_amx_weights *own = NULL;
+
+    *out = NULL;
+    TRY(bg_alloc(&own, 1, sizeof *own));
+    own->shape = *shape;
+    own->threads = bg_threads();
+    TRY(bg_amx_weights_plan(own));
+    *out = own;
+    own = NULL;
+out:
+    bg_amx_weights_destroy(own);
+    return rc;
+}
+
+void bg_amx_weights_destroy(struct bg_amx_weights *own)
+{
+    if (own == NULL)
+        return;
+    bg_free(own->sums);
+    bg_free(own->b);
+    bg_free(own->a);
+    bg_free(own->jobs);
+    bg_free(own->offset);
+    bg_free(own->items);
+    bg_free(own->turn_from);
+    bg_free(own->joined_at);
+    bg_free(own->padded);
+    for (int64_t i = 0; own->planes != NULL && i < own->plane_count; i++)
+        bg_free(own->planes[i].from);
+    bg_free(own->planes);
+    bg_free(own);
+}
+/* What a call hands to the threads. */
+struct call {
+    const struct bg_amx_weights *own;
+    const uint8_t *src;
+    int32_t zero_point;
+    const uint16_t *dz;
+    float *dw;
+};
+
+/* Part of the channel blocks: [first, last) of the activations' and of the gradients'. */
+struct part {
+    int64_t in[2], out[2];
+};
+
+static void fill_joined(const struct call *call, int64_t image, int64_t band, uint16_t *padded,
+                        uint16_t *b)
+{
+    const struct bg_amx_weights *own = call->own;
+    const struct bg_conv_shape *s = &own->shape;
+    int64_t inside = smaller(s->in_width, own->padded_width - s->padding[1]);
+    int64_t width = own->padded_width * s->in_channels;
+    uint16_t *rows = padded + own->padded_front;
+
+    for (int64_t r = 0; r < own->padded_rows && inside > 0; r++) {
+        int64_t y = band * own->rows * s->stride[0] - s->padding[0] + r;
+        uint16_t *row = rows + r * width + s->padding[1] * s->in_channels;
+        if (y < 0 || y >= s->in_height)
+            memset(row, 0, (size_t)(inside * s->in_channels) * sizeof *row);
+        else
+            bg_amx_widen(call->src + (image * s->in_height + y) * s->in_width * s->in_channels,
+                         inside * s->in_channels, call->zero_point, row);
+    }
+    bg_amx_join_taps(&(struct bg_amx_joined){.padded = rows,
+                                             .at = own->joined_at,
+                                             .pixels = own->rows * s->out_width,
+                                             .run = s->kernel_width * s->in_channels,
+                                             .row_step = s->dilation[0] * width,
+                                             .columns = tap_count(s) * s->in_channels,
+                                             .pairs = b,
+                                             .block_step = own->chunks * BG_AMX_TILE});
+}
+
+static void fill_planes(const struct call *call, int64_t image, int64_t band,
+                        const int64_t blocks[2], uint16_t *b)
+{
+    const struct bg_amx_weights *own = call->own;
+    const struct bg_conv_shape *s = &own->shape;
+    struct bg_amx_pairs in = {.src =
+                                  call->src + image * s->in_height * s->in_width * s->in_channels,
+                              .blank = own->blank,
+                              .pairs = own->pairs,
+                              .channels = s->in_channels,
+                              .first = blocks[0],
+                              .last = blocks[1],
+                              .zero_point = call->zero_point,
+                              .block_step = own->pairs * 2 * SIDE};
+
+    for (int64_t i = 0; i < own->plane_count; i++) {
+        const struct bg_amx_split *plane = &own->planes[i];
+        in.from = plane->from + band * own->positions;
+        in.even = plane->even < 0 ? NULL : b + plane->even;
+        in.odd = plane->odd < 0 ? NULL : b + plane->odd;
+        bg_amx_pair_pixels(&in);
+    }
+}
+
+/* Tiles of units `first` to `last` - 1 into a and b. */
+static void fill(const struct call *call, int64_t first, int64_t last, const struct part *part,
+                 uint16_t *const buffers[3])
+{
+    const struct bg_amx_weights *own = call->own;
+    const struct bg_conv_shape *s = &own->shape;
+
+    for (int64_t u = first; u < last; u++) {
+        int64_t image = u / own->bands, band = u % own->bands;
+        uint16_t *b = buffers[1] + (u - first) * own->b_unit;
+        if (own->joined && part->in[0] == 0 && part->in[1] > 0)
+            fill_joined(call, image, band, buffers[2], b);
+        else if (!own->joined)
+            fill_planes(call, image, band, part->in, b);
+        bg_amx_turn_pixels(&(struct bg_amx_turn){
+            .dz = call->dz + image * s->out_height * s->out_width * s->out_channels,
+            .from = own->turn_from + band * own->chunks * PIXELS,
+            .chunks = own->chunks,
+            .channels = s->out_channels,
+            .first = part->out[0],
+            .last = part->out[1],
+            .tiles = buffers[0] + (u - first) * own->a_unit,
+            .block_step = own->chunks * BG_AMX_TILE});
+    }
+}
+
+static void multiply(const struct bg_amx_weights *own, int64_t first, int64_t last, int64_t units,
+                     uint16_t *const buffers[3], float *sums)
+{
+    for (int64_t j = first; j < last; j++) {
+        const struct bg_amx_job *job = &own->jobs[j];
+        bg_amx_multiply(&(struct bg_amx_product){
+            .a = buffers[0] + job->block * own->chunks * BG_AMX_TILE,
+            .b = buffers[1],
+            .a_unit = own->a_unit,
+            .b_unit = own->b_unit,
+            .a_block = own->chunks * BG_AMX_TILE,
+            .b_offset = own->offset + job->item,
+            .units = units,
+            .chunks = own->chunks,
+            .outputs = job->outputs,
+            .items = job->items,
+            .sums = sums + (job->item * own->out_blocks + job->block) * BG_AMX_SUMS,
+            .sums_step = own->out_blocks * BG_AMX_SUMS});
+    }
+}
+
+/* Output channels first to last - 1 of dw from `copies` copies of the sums, in order. */
+static void write_out(const struct call *call, int64_t first, int64_t last, int64_t copies)
+{
+    const struct bg_amx_weights *own = call->own;
+    int64_t columns = tap_count(&own->shape) * own->shape.in_channels;
+
+    for (int64_t o = first; o < last; o++)
+        for (int64_t i = 0; i < own->item_count; i++) {
+            const float *tile =
+                own->sums + (i * own->out_blocks + o / SIDE) * BG_AMX_SUMS + o % SIDE * SIDE;
+            float *to = call->dw + o * columns + own->items[i].column;
+            for (int64_t c = 0; c < own->items[i].width; c++) {
+                float sum = tile[c];
+                for (int64_t t = 1; t < copies; t++)
+                    sum += tile[t * own->sum_count + c];
+                to[c] = sum;
+            }
+        }
+}
+
+static void run_apart(const struct call *call, int thread, int threads)
+{
+    const struct bg_amx_weights *own = call->own;
+    const struct part all = {{0, own->in_blocks}, {0, own->out_blocks}};
+    const int64_t total = own->shape.batch * own->bands;
+    const int64_t end = total * (thread + 1) / threads;
+    uint16_t *const buffers[3] = {own->a + thread * own->units * own->a_unit,
+                                  own->b + thread * own->units * own->b_unit,
+                                  own->padded + thread * own->padded_count};
+    float *sums = own->sums + thread * own->sum_count;
+
+    memset(sums, 0, (size_t)own->sum_count * sizeof *sums);
+    bg_amx_tiles_begin();
+    for (int64_t u = total * thread / threads; u < end; u += own->units) {
+        int64_t last = smaller(u + own->units, end);
+        fill(call, u, last, &all, buffers);
+        multiply(own, 0, own->job_count, last - u, buffers, sums);
+    }
+    bg_amx_tiles_end();
+}
+
+static void run_together(const struct call *call, int thread, int threads)
+{
+    const struct bg_amx_weights *own = call->own;
+    const struct part part = {
+        {own->in_blocks * thread / threads, own->in_blocks * (thread + 1) / threads},
+        {own->out_blocks * thread / threads, own->out_blocks * (thread + 1) / threads}};
+    const int64_t total = own->shape.batch * own->bands;
+    const int64_t first = own->job_count * thread / threads;
+    const int64_t last = own->job_count * (thread + 1) / threads;
+    uint16_t *const buffers[3] = {own->a, own->b, own->padded + thread * own->padded_count};
+
+    if (thread == 0)
+        memset(own->sums, 0, (size_t)own->sum_count * sizeof *own->sums);
+    bg_amx_tiles_begin();
+    for (int64_t u = 0; u < total; u += own->units) {
+        int64_t end = smaller(u + own->units, total);
+        fill(call, u, end, &part, buffers);
+#pragma omp barrier
+        multiply(own, first, last, end - u, buffers, own->sums);
+#pragma omp barrier
+    }
+    bg_amx_tiles_end();
+}
+
+void bg_amx_weights_run(struct bg_amx_weights *own, const uint8_t *src, int32_t zero_point,
+                        const uint16_t *dz, float *dw)
+{
+    struct call call = {.own = own, .src = src, .zero_point = zero_point, .dz = dz};
+
+    call.dw = dw;
+    memset(own->blank, zero_point, sizeof own->blank);
+#pragma omp parallel num_threads(own->threads) if (own->threads > 1)
+    {
+        int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        int64_t outputs = own->shape.out_channels;
+        if (own->shared)
+            run_together(&call, thread, threads);
+        else
+            run_apart(&call, thread, threads);
+#pragma omp barrier
+        write_out(&call, outputs * thread / threads, outputs * (thread + 1) / threads,
+                  own->shared ? 1 : threads);
+    }
+}

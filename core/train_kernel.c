@@ -1,0 +1,326 @@
+/* core/train_kernel.h: cuts passes into fixed ranges for the loops of core/kernel_train*.c, spreads
+ * them over threads and merges partial sums in block order in f64. Small arrays stay on the calling
+ * thread: waking others costs more. */
+#include "core/train_kernel.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "core/dnn.h"
+#include "core/kernel_table.h"
+
+#define BLOCK BG_TRAIN_BLOCK
+#define SMALL BG_KERNEL_SMALL
+#define LANES BG_TRAIN_PERIOD
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t block_rows(int64_t channels)
+{
+    return bg_train_vector_rows(channels) * BG_TRAIN_VECTORS;
+}
+
+static int64_t block_count(int64_t rows, int64_t channels)
+{
+    return (rows + block_rows(channels) - 1) / block_rows(channels);
+}
+
+/* One set of totals, then one of partial sums for each block. */
+int64_t bg_train_scratch(int64_t rows, int64_t channels, int sums)
+{
+    return (block_count(rows, channels) + 1) * sums * channels;
+}
+
+/* Runs `loop` over all blocks and panels; those of block b start at scratch + (b + 1) * sums *
+ * channels. */
+static void run_sums(void (*loop)(const struct bg_kernel_train_sums *in, double *partial),
+                     const struct bg_kernel_train_sums *all, int sums, double *scratch)
+{
+    const int64_t channels = all->channels, step = block_rows(channels);
+    const int64_t panels = (channels + BG_TRAIN_LANES - 1) / BG_TRAIN_LANES;
+    const int64_t parts = block_count(all->rows, channels) * panels;
+
+#pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
+    for (int64_t i = 0; i < parts; i++) {
+        struct bg_kernel_train_sums in = *all;
+        int64_t b = i / panels;
+        in.first = b * step;
+        in.rows = smaller(step, all->rows - in.first);
+        in.channel = i % panels * BG_TRAIN_LANES;
+        loop(&in, scratch + (b + 1) * sums * channels);
+    }
+}
+
+void bg_kernel_train_statistics(const struct bg_kernel_train_table *table,
+                                const struct bg_kernel_train_sums *all, float *mean, float *var,
+                                double *scratch)
+{
+    const int64_t rows = all->rows, channels = all->channels;
+    const int64_t step = block_rows(channels), blocks = block_count(rows, channels);
+    double *total = scratch, *square = scratch + channels;
+
+    run_sums(table->statistics, all, 2, scratch);
+    memset(scratch, 0, 2 * (size_t)channels * sizeof *scratch);
+    for (int64_t b = 0; b < blocks; b++) {
+        const double *partial = scratch + (b + 1) * 2 * channels;
+        double count = (double)smaller(step, rows - b * step);
+        for (int64_t c = 0; c < channels; c++)
+            total[c] += partial[c] * count;
+    }
+    for (int64_t c = 0; c < channels && rows > 0; c++)
+        total[c] /= (double)rows;
+    /* Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+     * variances", 1979: squares about the common mean from those about each block's own. */
+    for (int64_t b = 0; b < blocks; b++) {
+        const double *partial = scratch + (b + 1) * 2 * channels;
+        double count = (double)smaller(step, rows - b * step);
+        for (int64_t c = 0; c < channels; c++) {
+            double distance = partial[c] - total[c];
+            square[c] += partial[channels + c] + count * (distance * distance);
+        }
+    }
+    for (int64_t c = 0; c < channels; c++) {
+        mean[c] = (float)total[c];
+        var[c] = rows > 0 ? (float)(square[c] / (double)rows) : 0.0f;
+    }
+}
+
+void bg_train_statistics(const uint16_t *z, int64_t rows, int64_t channels, float *mean, float *var,
+                         double *scratch)
+{
+    const struct bg_kernel_train_sums all = {.rows = rows, .channels = channels, .z = {z}};
+
+    bg_kernel_train_statistics(bg_kernel_tables()->train, &all, mean, var, scratch);
+}
+
+void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
+                            const struct bg_train_reduce *in)
+{
+    const int64_t channels = in->channels, blocks = block_count(in->rows, channels);
+    const int sums = 1 + in->terms;
+    struct bg_kernel_train_sums all = {.rows = in->rows,
+                                       .channels = channels,
+                                       .gradients = in->gradients,
+                                       .terms = in->terms,
+                                       .mask = in->mask,
+                                       .g = in->g};
+
+    memcpy(all.d, in->d, sizeof all.d);
+    memcpy(all.z, in->z, sizeof all.z);
+    run_sums(table->reduce, &all, sums, in->scratch);
+    memset(in->scratch, 0, (size_t)(sums * channels) * sizeof *in->scratch);
+    for (int64_t b = 0; b < blocks; b++) {
+        const double *partial = in->scratch + (b + 1) * sums * channels;
+        for (int64_t c = 0; c < sums * channels; c++)
+            in->scratch[c] += partial[c];
+    }
+    for (int t = 0; t < sums; t++) {
+        double *to = t == 0 ? in->sum : in->dot[t - 1];
+        if (to != NULL)
+            memcpy(to, in->scratch + t * channels, (size_t)channels * sizeof *to);
+    }
+}
+
+void bg_train_reduce(const struct bg_train_reduce *in)
+{
+    bg_kernel_train_reduce(bg_kernel_tables()->train, in);
+}
+
+/* values[c] for every lane of a period: a copy on `lanes`, or the values when one row fills it. */
+static const float *lanes_of(const float *values, int64_t channels, float lanes[LANES])
+{
+    if (values == NULL || channels >= BG_KERNEL_WIDTH)
+        return values;
+    for (int64_t j = 0; j < LANES; j += channels)
+        memcpy(lanes + j, values, (size_t)smaller(channels, LANES - j) * sizeof *lanes);
+    return lanes;
+}
+
+static int64_t lane_count(int64_t channels)
+{
+    return channels >= BG_KERNEL_WIDTH ? channels : LANES;
+}
+
+static void run_forward(const struct bg_kernel_train_table *table,
+                        const struct bg_kernel_train_forward *all, struct bg_train_forward *out)
+{
+    const int64_t n = all->n;
+    float min = INFINITY, max = -INFINITY;
+    int64_t inside = 0;
+    int nan = 0;
+
+#pragma omp parallel for schedule(static) reduction(min : min) reduction(max : max)                \
+    reduction(+ : inside) reduction(| : nan) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        struct bg_kernel_train_forward in = *all;
+        struct bg_kernel_train_seen seen = {INFINITY, -INFINITY, 0, false};
+        in.first = i;
+        in.n = smaller(BLOCK, n - i);
+        table->forward(&in, &seen);
+        min = seen.min < min ? seen.min : min;
+        max = seen.max > max ? seen.max : max;
+        inside += seen.inside;
+        nan |= seen.nan;
+    }
+    out->min = nan != 0 ? NAN : n > 0 ? min + 0.0f : 0.0f; /* -0 would depend on the order */
+    out->max = nan != 0 ? NAN : n > 0 ? max + 0.0f : 0.0f;
+    out->clipped = n - inside;
+}
+
+void bg_kernel_train_forward(const struct bg_kernel_train_table *table, struct bg_train_forward *in)
+{
+    float a[BG_TRAIN_TERMS][LANES], b[BG_TRAIN_TERMS][LANES];
+    struct bg_kernel_train_forward all = {
+        .n = in->rows * in->channels,
+        .period = bg_kernel_width(in->channels),
+        .lanes = lane_count(in->channels),
+        .terms = in->terms,
+        .zero_point = in->zero_point,
+        .lo = in->lo,
+        .hi = in->hi,
+        .pass_low = in->pass_low,
+        .pass_high = in->pass_high,
+        .codes = in->codes,
+        .mask = in->mask,
+        .clip_low = (float)(in->lo - in->zero_point) - 0.5f,
+        .clip_high = (float)(in->hi - in->zero_point) + 0.5f,
+        .values = in->values,
+    };
+
+    for (int t = 0; t < in->terms; t++) {
+        all.term[t] = in->term[t];
+        all.term[t].a = lanes_of(in->term[t].a, in->channels, a[t]);
+        all.term[t].b = lanes_of(in->term[t].b, in->channels, b[t]);
+    }
+    run_forward(table, &all, in);
+}
+
+void bg_train_forward(struct bg_train_forward *in)
+{
+    bg_kernel_train_forward(bg_kernel_tables()->train, in);
+}
+
+struct apply_lanes {
+    float a[BG_TRAIN_TERMS][LANES], b[BG_TRAIN_TERMS][LANES], c[BG_TRAIN_TERMS][LANES];
+};
+
+void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
+                           const struct bg_train_apply *in)
+{
+    const int64_t n = in->rows * in->channels;
+    struct apply_lanes lanes;
+    struct bg_kernel_train_apply all = {.period = bg_kernel_width(in->channels),
+                                        .lanes = lane_count(in->channels),
+                                        .g = in->g,
+                                        .terms = in->terms};
+
+    memcpy(all.z, in->z, sizeof all.z);
+    memcpy(all.dz, in->dz, sizeof all.dz);
+    for (int t = 0; t < in->terms; t++) {
+        all.a[t] = lanes_of(in->a[t], in->channels, lanes.a[t]);
+        all.b[t] = lanes_of(in->b[t], in->channels, lanes.b[t]);
+        all.c[t] = lanes_of(in->c[t], in->channels, lanes.c[t]);
+    }
+#pragma omp parallel for schedule(static) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        struct bg_kernel_train_apply range = all;
+        range.first = i;
+        range.n = smaller(BLOCK, n - i);
+        table->apply(&range);
+    }
+}
+
+void bg_train_apply(const struct bg_train_apply *in)
+{
+    bg_kernel_train_apply(bg_kernel_tables()->train, in);
+}
+
+void bg_train_spread(const uint16_t *g, int64_t images, int64_t pixels, int64_t channels,
+                     float factor, uint16_t *dx)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+
+    if (pixels == 0)
+        return;
+#pragma omp parallel for schedule(static) if (images * pixels * channels >= SMALL)
+    for (int64_t i = 0; i < images; i++)
+        table->spread(g + i * channels, pixels, channels, factor, dx + i * pixels * channels);
+}
+
+void bg_train_max_pool(const struct bg_pool_shape *shape, const uint8_t *src, uint8_t *dst,
+                       uint8_t *where)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+    const int64_t image = shape->in_height * shape->in_width * shape->channels;
+    const int64_t width = shape->out_width * shape->channels;
+    const int64_t rows = shape->batch * shape->out_height;
+
+#pragma omp parallel for schedule(static) if (shape->batch * image >= SMALL)
+    for (int64_t r = 0; r < rows; r++)
+        table->max_row(shape, src + r / shape->out_height * image, r % shape->out_height,
+                       dst + r * width, where + r * width);
+}
+
+void bg_train_max_pool_backward(const struct bg_pool_shape *shape, const uint8_t *where,
+                                const uint16_t *dy, uint16_t *dx)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+    const int64_t image = shape->out_height * shape->out_width * shape->channels;
+    const int64_t width = shape->in_width * shape->channels;
+    const int64_t rows = shape->batch * shape->in_height;
+
+#pragma omp parallel for schedule(static) if (rows * width >= SMALL)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t at = r / shape->in_height * image;
+        table->max_row_backward(shape, where + at, dy + at, r % shape->in_height, dx + r * width);
+    }
+}
+
+void bg_train_from_f32(const float *x, int64_t n, uint16_t *y)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+
+#pragma omp parallel for schedule(static) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        table->from_f32(x + i, smaller(BLOCK, n - i), y + i);
+}
+
+void bg_train_to_f32(const uint16_t *x, int64_t n, float factor, float *y)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+
+#pragma omp parallel for schedule(static) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        table->to_f32(x + i, smaller(BLOCK, n - i), factor, y + i);
+}
+
+void bg_kernel_train_scale(struct bg_kernel_train_apply *out, const uint16_t *z, int64_t channels,
+                           const float *a, float space[BG_TRAIN_PERIOD])
+{
+    out->period = bg_kernel_width(channels);
+    out->lanes = lane_count(channels);
+    out->z[0] = z;
+    out->a[0] = lanes_of(a, channels, space);
+}
+
+void bg_train_scale_to_f32(const uint16_t *x, int64_t rows, int64_t channels, const float *factor,
+                           float *y)
+{
+    const struct bg_kernel_train_table *table = bg_kernel_tables()->train;
+    const int64_t n = rows * channels;
+    float space[BG_TRAIN_PERIOD];
+    struct bg_kernel_train_apply all = {0};
+
+    bg_kernel_train_scale(&all, x, channels, factor, space);
+#pragma omp parallel for schedule(static) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        struct bg_kernel_train_apply range = all;
+        range.first = i;
+        range.n = smaller(BLOCK, n - i);
+        table->scale_to_f32(&range, y + i);
+    }
+}

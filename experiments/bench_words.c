@@ -1,0 +1,217 @@
+/* The words of a bench's command line: networks ("resnet20:width=32"), update methods and variants
+ * ("W8A8/fast"). Networks and methods are read by the tables that read a recipe: here their words
+ * only become the section of one. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "experiments/bench_variant.h"
+
+#define CLASSES    10
+#define TEXT_LIMIT (1 << 16)
+
+static const char *const compute_names[] = {
+    [BG_COMPUTE_EXACT] = "exact",
+    [BG_COMPUTE_REFERENCE] = "reference",
+    [BG_COMPUTE_FAST] = "fast",
+};
+#define COMPUTES ((int)(sizeof compute_names / sizeof *compute_names))
+
+const char *bg_bench_compute_name(enum bg_compute compute)
+{
+    return compute_names[compute];
+}
+
+static bool is_network(const char *name, size_t length)
+{
+    for (int i = 0; bg_net_types[i]; i++)
+        if (strlen(bg_net_types[i]->name) == length &&
+            !strncmp(bg_net_types[i]->name, name, length))
+            return true;
+    return false;
+}
+
+/* "resnet20" is the network resnet at depth 20; "lenet5" is a name itself. */
+static enum bg_status write_name(const char *model, int length, struct bg_text *out)
+{
+    int stem = length;
+    while (stem > 0 && isdigit((unsigned char)model[stem - 1]))
+        stem--;
+    if (is_network(model, (size_t)length))
+        bg_text_add(out, "name: %.*s\n", length, model);
+    else if (stem < length && is_network(model, (size_t)stem))
+        bg_text_add(out, "name: %.*s\ndepth: %.*s\n", stem, model, length - stem, model + stem);
+    else
+        return bg_fail(BG_E_USAGE,
+                       "bench: unknown model '%.*s'; 'bitgrad list networks' names them", length,
+                       model);
+    return BG_OK;
+}
+
+/* ":key=value:key=value" as lines of a map. */
+static enum bg_status write_options(const char *words, struct bg_text *out)
+{
+    while (*words == ':') {
+        const char *word = words + 1;
+        int length = (int)strcspn(word, ":"), key = (int)strcspn(word, "=:");
+        if (key == 0 || key == length)
+            return bg_fail(BG_E_USAGE, "bench: expected key=value after ':', got '%.*s'", length,
+                           word);
+        bg_text_add(out, "%.*s: %.*s\n", key, word, length - key - 1, word + key + 1);
+        words = word + length;
+    }
+    return BG_OK;
+}
+
+/* "NAME:key=value" as a document; `named`: the name is in it too. */
+static enum bg_status read_words(const char *words, bool named, struct bg_document **out)
+{
+    struct bg_text section = {0};
+    size_t name = strcspn(words, ":");
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&section, TEXT_LIMIT);
+    if (named)
+        TRY(write_name(words, (int)name, &section));
+    TRY(write_options(words + name, &section));
+    TRY(bg_text_check(&section));
+    TRY(bg_yaml_parse_text(out, "bench", bg_text_string(&section), section.length));
+out:
+    bg_text_free(&section);
+    return rc;
+}
+
+enum bg_status bg_bench_net(const struct bg_bench_setup *setup, struct bg_document **section,
+                            struct bg_net **net)
+{
+    struct bg_sample_spec spec = {.height = setup->height,
+                                  .width = setup->width,
+                                  .channels = setup->channels,
+                                  .classes = CLASSES,
+                                  .dtype = BG_U8,
+                                  .scale = 1.0f / 90.0f,
+                                  .zero_point = 73};
+    struct bg_text errors = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&errors, TEXT_LIMIT);
+    TRY(read_words(setup->model, true, section));
+    rc = bg_net_create(net, bg_document_root(*section), &spec, BG_LOSS_CROSS_ENTROPY, 0.0, &errors);
+    if (rc == BG_E_DATA && errors.length > 0)
+        rc = bg_fail(rc, "%.*s", (int)strcspn(errors.at, "\n"), errors.at);
+    TRY(rc);
+    bg_graph_initialise((*net)->graph, 1);
+out:
+    bg_text_free(&errors);
+    return rc;
+}
+
+enum bg_status bg_bench_update(const char *words, struct bg_document **section,
+                               struct bg_train_options *options)
+{
+    char name[BG_OPTION_TEXT];
+    enum bg_status rc = BG_OK;
+    int length = snprintf(name, sizeof name, "%.*s", (int)strcspn(words, ":"), words);
+    if (length >= (int)sizeof name)
+        FAIL(BG_E_USAGE, "bench: the update's name has %d bytes, limit is %d", length,
+             BG_OPTION_TEXT - 1);
+    TRY(bg_text_copy(options->update, sizeof options->update, name));
+    TRY(read_words(words, false, section));
+    options->update_options = bg_document_root(*section);
+out:
+    return rc;
+}
+
+/* "W4A8": bits of weights and activations. */
+static bool read_bits(const char *text, int *weight, int *activation)
+{
+    int end = 0;
+    return sscanf(text, "W%2dA%2d%n", weight, activation, &end) == 2 && text[end] == '\0';
+}
+
+enum bg_status bg_bench_plan(const char *text, const struct bg_net *net, struct bg_plan *out)
+{
+    int weight = 0, activation = 0;
+    char *content = NULL;
+    size_t length = 0;
+    enum bg_status rc = BG_OK;
+
+    *out = (struct bg_plan){0};
+    if (!strcmp(text, "f32"))
+        goto out;
+    if (read_bits(text, &weight, &activation)) {
+        TRY(bg_net_plan(net, weight, activation, out));
+    } else if (!bg_file_exists(text)) {
+        FAIL(BG_E_USAGE, "bench: plan '%s' is not f32, bits like W8A8, or a file", text);
+    } else {
+        TRY(bg_file_read(text, TEXT_LIMIT, &content, &length));
+        TRY(bg_plan_parse(out, text, content));
+    }
+out:
+    bg_free(content);
+    return rc;
+}
+
+static enum bg_status parse_variant(const char *word, int length, struct bg_bench_variant *out)
+{
+    const char *slash = NULL;
+    enum bg_status rc = BG_OK;
+
+    if (length >= (int)sizeof out->name)
+        FAIL(BG_E_USAGE, "bench: a variant's name has %d bytes, limit is %d", length,
+             (int)sizeof out->name - 1);
+    (void)snprintf(out->name, sizeof out->name, "%.*s", length, word);
+    slash = strrchr(out->name, '/');
+    if (!slash || slash == out->name)
+        FAIL(BG_E_USAGE, "bench: variant '%s' is not PLAN/COMPUTE, like W8A8/fast", out->name);
+    (void)snprintf(out->plan_text, sizeof out->plan_text, "%.*s", (int)(slash - out->name),
+                   out->name);
+    for (int c = 0; c < COMPUTES; c++) {
+        if (strcmp(slash + 1, compute_names[c]) != 0)
+            continue;
+        out->compute = (enum bg_compute)c;
+        goto out;
+    }
+    FAIL(BG_E_USAGE, "bench: compute '%s' is not fast, exact or reference", slash + 1);
+out:
+    return rc;
+}
+
+enum bg_status bg_bench_variants_parse(const char *text, struct bg_bench_variant *out, int *count)
+{
+    enum bg_status rc = BG_OK;
+    *count = 0;
+    for (const char *word = text;; word += strcspn(word, ",") + 1) {
+        size_t length = strcspn(word, ",");
+        if (*count == BG_BENCH_VARIANTS_MAX)
+            FAIL(BG_E_USAGE, "bench: more than %d variants", BG_BENCH_VARIANTS_MAX);
+        TRY(parse_variant(word, length > TEXT_LIMIT ? TEXT_LIMIT : (int)length, &out[*count]));
+        ++*count;
+        if (word[length] == '\0')
+            break;
+    }
+out:
+    return rc;
+}
+
+enum bg_status bg_bench_variants_choose(const struct bg_bench_setup *setup, const char *fallback,
+                                        struct bg_bench_variant *out, int *count)
+{
+    const char *text = setup->variants ? setup->variants : fallback;
+    char one[600];
+
+    if (setup->plan || setup->compute) {
+        if (setup->variants)
+            return bg_fail(BG_E_USAGE,
+                           "bench: --variants goes without --plan and --compute: it has both");
+        (void)snprintf(one, sizeof one, "%.255s/%.255s", setup->plan ? setup->plan : "f32",
+                       setup->compute ? setup->compute : "fast");
+        if (strchr(one, ','))
+            return bg_fail(BG_E_USAGE, "bench: '%s': several plans or computes are --variants",
+                           one);
+        text = one;
+    }
+    return bg_bench_variants_parse(text, out, count);
+}
