@@ -131,9 +131,9 @@ static void see_output(struct bg_fast *fast, const struct bg_fast_step *step,
 
     if (run->moment->observer == NULL)
         return;
-    bg_train_to_f32(term->dz, rows * channels, 1.0f, fast->real);
-    for (int64_t i = 0; i < rows * channels; i++)
-        fast->real[i] /= weight_scale(term, i % channels);
+    for (int64_t c = 0; c < channels; c++)
+        term->db[c] = 1.0f / weight_scale(term, c); /* apply has read what it held */
+    bg_train_scale_to_f32(term->dz, rows, channels, term->db, fast->real);
     see(run, term->form->node, BG_QUANTITY_OUT_GRAD, &seen);
 }
 

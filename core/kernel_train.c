@@ -9,65 +9,89 @@ _Static_assert(BG_TRAIN_PERIOD == BG_KERNEL_WIDTH + 16, "16 lanes behind the lon
 
 #define CHUNK 256 /* channels of a pool's row that are summed together */
 
-/* Numbers of 16 elements; `lane` as in core/kernel_train.h. */
-static void go_round(const float *numbers, int64_t lane, int64_t period, float *sixteen)
-{
-    for (int j = 0; j < VEC; j++)
-        sixteen[j] = numbers[(lane + j) % period];
-}
+/* What the compiler knows about a pass: constants in each instance. */
+struct kind {
+    int terms;
+    bool norms; /* every term has b and c, and 16 numbers never go round */
+};
 
-INLINE vec numbers_at(const struct bg_kernel_train_apply *in, const float *numbers, int64_t lane)
+/* Numbers of 16 elements; `lane` as in core/kernel_train.h. */
+static __attribute__((noinline)) vec go_round(const float *numbers, int64_t lane, int64_t period)
 {
     float sixteen[VEC];
 
-    if (__builtin_expect(lane + VEC <= in->lanes, 1))
-        return vec_load(numbers + lane);
-    go_round(numbers, lane, in->period, sixteen);
+    for (int j = 0; j < VEC; j++)
+        sixteen[j] = numbers[(lane + j) % period];
     return vec_load(sixteen);
 }
 
-/* A term at elements at to at + n. */
-INLINE void apply_term(const struct bg_kernel_train_apply *in, int t, vec g, int64_t at,
-                       int64_t lane, int64_t n)
+INLINE vec numbers_at(const struct bg_kernel_train_apply *in, bool never_round,
+                      const float *numbers, int64_t lane)
 {
-    const vec a = numbers_at(in, in->a[t], lane);
-    vec dz;
-
-    if (in->b[t] != NULL) {
-        vec z = vec_from_bf16(in->z[t] + at, n);
-        dz = vec_fma(numbers_at(in, in->b[t], lane), z, numbers_at(in, in->c[t], lane));
-        dz = vec_fma(a, g, dz);
-    } else {
-        dz = vec_mul(a, g);
-    }
-    vec_to_bf16(in->dz[t] + at, vec_round(dz), n);
+    if (!never_round && lane + VEC > in->lanes)
+        return go_round(numbers, lane, in->period);
+    return vec_load(numbers + lane);
 }
 
-INLINE void apply_terms(const struct bg_kernel_train_apply *in, int terms)
+INLINE int64_t next_lane(int64_t lane, int64_t period)
 {
-    const int64_t end = in->first + in->n;
-    int64_t at = in->first, lane = at % in->period;
+    return lane + VEC - (lane + VEC >= period ? period : 0);
+}
 
-    for (; at + VEC <= end; at += VEC) {
-        vec g = vec_from_bf16(in->g + at, VEC);
-        for (int t = 0; t < terms; t++)
-            apply_term(in, t, g, at, lane, VEC);
-        lane += VEC;
-        lane -= lane >= in->period ? in->period : 0;
+/* dz of term t for n elements from `at` on. */
+INLINE vec gradient(const struct bg_kernel_train_apply *in, struct kind kind, int t, vec g,
+                    const int64_t place[3])
+{
+    const int64_t at = place[0], lane = place[1], n = place[2];
+    const vec a = numbers_at(in, kind.norms, in->a[t], lane);
+    vec z;
+
+    if (!kind.norms && in->b[t] == NULL)
+        return vec_mul(a, g);
+    z = vec_from_bf16(in->z[t] + at, n);
+    return vec_fma(a, g,
+                   vec_fma(numbers_at(in, kind.norms, in->b[t], lane), z,
+                           numbers_at(in, kind.norms, in->c[t], lane)));
+}
+
+/* Works on a copy: for the compiler, what it writes could be anybody's. */
+INLINE void apply_terms(const struct bg_kernel_train_apply *all, struct kind kind)
+{
+    const struct bg_kernel_train_apply in = *all;
+    const int64_t end = in.first + in.n;
+    int64_t at = in.first, lane = at % in.period;
+
+    for (; at + 2 * VEC <= end; at += 2 * VEC) {
+        const int64_t next = next_lane(lane, in.period);
+        const int64_t left[3] = {at, lane, VEC}, right[3] = {at + VEC, next, VEC};
+        const vec g0 = vec_from_bf16(in.g + at, VEC), g1 = vec_from_bf16(in.g + at + VEC, VEC);
+        for (int t = 0; t < kind.terms; t++)
+            vec_to_bf16_two(in.dz[t] + at, gradient(&in, kind, t, g0, left),
+                            gradient(&in, kind, t, g1, right));
+        lane = next_lane(next, in.period);
     }
-    if (at < end) {
-        vec g = vec_from_bf16(in->g + at, end - at);
-        for (int t = 0; t < terms; t++)
-            apply_term(in, t, g, at, lane, end - at);
+    for (; at < end; at += VEC) {
+        const int64_t n = end - at < VEC ? end - at : VEC;
+        const vec g = vec_from_bf16(in.g + at, n);
+        for (int t = 0; t < kind.terms; t++)
+            vec_to_bf16(in.dz[t] + at, gradient(&in, kind, t, g, (const int64_t[3]){at, lane, n}),
+                        n);
+        lane = next_lane(lane, in.period);
     }
 }
 
 static void apply(const struct bg_kernel_train_apply *in)
 {
-    if (in->terms == 1)
-        apply_terms(in, 1);
+    bool norms = in->lanes > in->period || in->period % VEC == 0;
+
+    for (int t = 0; t < in->terms; t++)
+        norms = norms && in->b[t] != NULL;
+    if (norms && in->terms == 1)
+        apply_terms(in, (struct kind){1, true});
+    else if (norms && in->terms == 2)
+        apply_terms(in, (struct kind){2, true});
     else
-        apply_terms(in, in->terms);
+        apply_terms(in, (struct kind){in->terms, false});
 }
 
 static void from_f32(const float *x, int64_t n, uint16_t *y)
@@ -75,11 +99,11 @@ static void from_f32(const float *x, int64_t n, uint16_t *y)
     int64_t i = 0;
 
     for (; i + VEC <= n; i += VEC)
-        vec_to_bf16(y + i, vec_round(vec_load(x + i)), VEC);
+        vec_to_bf16(y + i, vec_load(x + i), VEC);
     if (i < n) {
         float rest[VEC] = {0};
         memcpy(rest, x + i, (size_t)(n - i) * sizeof *x);
-        vec_to_bf16(y + i, vec_round(vec_load(rest)), n - i);
+        vec_to_bf16(y + i, vec_load(rest), n - i);
     }
 }
 
@@ -101,9 +125,8 @@ static void scale_to_f32(const struct bg_kernel_train_apply *in, float *y)
     for (int64_t i = 0; i < in->n; i += VEC) {
         int64_t n = in->n - i < VEC ? in->n - i : VEC;
         vec z = vec_from_bf16(in->z[0] + in->first + i, n);
-        vec_store(y + i, vec_mul(z, numbers_at(in, in->a[0], lane)), n);
-        lane += VEC;
-        lane -= lane >= in->period ? in->period : 0;
+        vec_store(y + i, vec_mul(z, numbers_at(in, false, in->a[0], lane)), n);
+        lane = next_lane(lane, in->period);
     }
 }
 
@@ -113,7 +136,7 @@ static void spread(const uint16_t *g, int64_t pixels, int64_t channels, float fa
 
     for (int64_t c = 0; c < channels; c += VEC) {
         int64_t n = channels - c < VEC ? channels - c : VEC;
-        vec_to_bf16(dx + c, vec_round(vec_mul(vec_from_bf16(g + c, n), f)), n);
+        vec_to_bf16(dx + c, vec_mul(vec_from_bf16(g + c, n), f), n);
     }
     for (int64_t p = 1; p < pixels; p++)
         memcpy(dx + p * channels, dx, (size_t)channels * sizeof *dx);

@@ -117,28 +117,52 @@ INLINE vec vec_note_nan(vec seen, vec x)
     return _mm512_fixupimm_ps(seen, x, _mm512_set1_epi32(0x22), 0);
 }
 
-/* The bits of a bf16 in the upper half of each lane, 0 below. */
-INLINE vec vec_round(vec x)
+/* Rounded in the upper half of each lane, anything below. */
+INLINE __m512i round_bits(vec x)
 {
-    const __m512i bits = _mm512_castps_si512(x);
+    /* the table as above, 3: the CPU's default NaN, which the sums below leave as it is */
+    const __m512i bits = _mm512_castps_si512(_mm512_fixupimm_ps(x, x, _mm512_set1_epi32(0x33), 0));
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i r = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
 
-    r = _mm512_and_si512(r, _mm512_set1_epi32((int)0xffff0000u));
-    r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
-                              _mm512_set1_epi32(0x7fc00000));
-    return _mm512_castsi512_ps(r);
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
 }
 
-/* x is rounded already */
-INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
+/* Rounded to a bf16. */
+INLINE vec vec_round(vec x)
 {
-    __m256i half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(x), 16));
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(round_bits(x), _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+INLINE void store_upper(uint16_t *y, __m512i x, int64_t n)
+{
+    __m256i half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16));
 
     if (n == VEC)
         _mm256_storeu_si256((__m256i *)(void *)y, half);
     else
         _mm256_mask_storeu_epi16(y, first_lanes(n), half);
+}
+
+/* x is a bf16 already */
+INLINE void vec_keep_bf16(uint16_t *y, vec x, int64_t n)
+{
+    store_upper(y, _mm512_castps_si512(x), n);
+}
+
+INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
+{
+    store_upper(y, round_bits(x), n);
+}
+
+/* Two whole vectors. */
+INLINE void vec_to_bf16_two(uint16_t *y, vec x0, vec x1)
+{
+    const __m512i upper =
+        _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
+                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+
+    _mm512_storeu_si512(y, _mm512_permutex2var_epi16(round_bits(x0), upper, round_bits(x1)));
 }
 
 INLINE void vec_to_codes(uint8_t *y, vec x, struct code_limits limits, int64_t n)

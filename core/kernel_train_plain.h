@@ -163,7 +163,7 @@ INLINE vec vec_note_nan(vec seen, vec x)
     return seen;
 }
 
-/* The bits of a bf16 in the upper half of each lane, 0 below. */
+/* Rounded to a bf16. */
 INLINE vec vec_round(vec x)
 {
     uint32_t bits[VEC];
@@ -171,14 +171,14 @@ INLINE vec vec_round(vec x)
     memcpy(bits, x.v, sizeof bits);
     for (int i = 0; i < VEC; i++) {
         uint32_t r = bits[i] + 0x7fff + (bits[i] >> 16 & 1);
-        bits[i] = (bits[i] & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : r & 0xffff0000u;
+        bits[i] = (bits[i] & 0x7fffffff) > 0x7f800000 ? 0xffc00000u : r & 0xffff0000u;
     }
     memcpy(x.v, bits, sizeof bits);
     return x;
 }
 
-/* x is rounded already */
-INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
+/* x is a bf16 already */
+INLINE void vec_keep_bf16(uint16_t *y, vec x, int64_t n)
 {
     uint32_t bits[VEC];
     uint16_t half[VEC];
@@ -187,6 +187,18 @@ INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
     for (int i = 0; i < VEC; i++)
         half[i] = (uint16_t)(bits[i] >> 16);
     memcpy(y, half, (size_t)n * sizeof *y);
+}
+
+INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
+{
+    vec_keep_bf16(y, vec_round(x), n);
+}
+
+/* Two whole vectors. */
+INLINE void vec_to_bf16_two(uint16_t *y, vec x0, vec x1)
+{
+    vec_to_bf16(y, x0, VEC);
+    vec_to_bf16(y + VEC, x1, VEC);
 }
 
 /* Between its limits |x| is at most 255, where the constant of core/kernel_grid.c rounds. */

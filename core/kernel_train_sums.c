@@ -193,7 +193,7 @@ INLINE void reduce_part(const struct bg_kernel_train_sums *in, struct kind kind,
         g = vec_round(g);
     if (kind.masked)
         g = vec_keep(g, mask_bits(in->mask, at, n, kind.whole));
-    vec_to_bf16(in->g + at, g, n);
+    vec_keep_bf16(in->g + at, g, n);
     sums[0][k] = vec_add(sums[0][k], g);
     for (int t = 0; t < kind.terms; t++)
         sums[1 + t][k] = vec_fma(g, vec_from_bf16(in->z[t] + at, n), sums[1 + t][k]);

@@ -2,7 +2,7 @@
  * plain loops elsewhere. Both give the same bits: comparisons and choices follow the order of
  * arguments of the CPU's own (of two values one of which is NaN, min and max take the second).
  *
- * bf16 is rounded to nearest even; every NaN becomes 0x7fc0, because which of two NaNs a sum takes
+ * bf16 is rounded to nearest even; every NaN becomes 0xffc0, because which of two NaNs a sum takes
  * is the compiler's choice; subnormal numbers are kept (the CPU's bf16 instructions would drop
  * them). Functions with `n` touch n elements, 1 to 16: lanes behind them are 0. */
 #ifndef BG_CORE_KERNEL_TRAIN_VEC_H

@@ -64,7 +64,7 @@ static uint16_t bf16_of(float x)
     uint16_t down, rest;
 
     if (isnan(x))
-        return 0x7fc0;
+        return 0xffc0;
     memcpy(&bits, &x, sizeof bits);
     down = (uint16_t)(bits >> 16);
     rest = (uint16_t)bits;
@@ -595,30 +595,39 @@ static void check_apply(const struct bg_train_apply *in, bool in_place)
         free(dz[t]);
 }
 
+static void run_apply(struct shape shape, int pick, bool norms)
+{
+    const int64_t n = shape.rows * shape.channels;
+    const bool special = pick % 2 == 1;
+    float *numbers[3][BG_TRAIN_TERMS];
+    struct bg_train_apply in = {
+        .rows = shape.rows, .channels = shape.channels, .terms = 1 + pick % (norms ? 2 : 4)};
+
+    in.g = make_bf16(n, 1.0f, special);
+    for (int t = 0; t < in.terms; t++) {
+        bool plain = !norms && (pick + t) % 3 == 0;
+        in.z[t] = make_bf16(n, 500.0f, special);
+        for (int k = 0; k < 3; k++)
+            numbers[k][t] = make_reals(shape.channels, -1.0f, 1.0f);
+        in.a[t] = numbers[0][t];
+        in.b[t] = plain ? NULL : numbers[1][t];
+        in.c[t] = plain ? NULL : numbers[2][t];
+    }
+    check_apply(&in, pick % 3 == 0);
+    for (int t = 0; t < in.terms; t++) {
+        free((void *)(uintptr_t)in.z[t]);
+        for (int k = 0; k < 3; k++)
+            free(numbers[k][t]);
+    }
+    free((void *)(uintptr_t)in.g);
+}
+
 Test(train_kernel, apply_follows_its_definition_in_place_too)
 {
     for (int s = 0; s < SHAPES; s++) {
-        struct shape shape = shape_at(s);
-        int64_t n = shape.rows * shape.channels;
-        float *numbers[3][BG_TRAIN_TERMS];
-        struct bg_train_apply in = {
-            .rows = shape.rows, .channels = shape.channels, .terms = 1 + s % 4};
-        in.g = make_bf16(n, 1.0f, s % 2 == 1);
-        for (int t = 0; t < in.terms; t++) {
-            in.z[t] = make_bf16(n, 500.0f, s % 2 == 1);
-            for (int k = 0; k < 3; k++)
-                numbers[k][t] = make_reals(shape.channels, -1.0f, 1.0f);
-            in.a[t] = numbers[0][t];
-            in.b[t] = (s + t) % 3 == 0 ? NULL : numbers[1][t];
-            in.c[t] = (s + t) % 3 == 0 ? NULL : numbers[2][t];
-        }
-        check_apply(&in, s % 3 == 0);
-        for (int t = 0; t < in.terms; t++) {
-            free((void *)(uintptr_t)in.z[t]);
-            for (int k = 0; k < 3; k++)
-                free(numbers[k][t]);
-        }
-        free((void *)(uintptr_t)in.g);
+        run_apply(shape_at(s), s, false);
+        run_apply(shape_at(s), s, true);
+        run_apply(shape_at(s), s + 1, true);
     }
 }
 
