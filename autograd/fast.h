@@ -64,9 +64,7 @@ struct bg_fast {
     int64_t bytes;
 };
 
-/* BG_OK, or BG_E_UNSUPPORTED with what keeps this graph and plan from training fast. */
-BG_MUST enum bg_status bg_fast_check(const struct bg_graph *graph,
-                                     const struct bg_program_options *options);
+/* BG_E_UNSUPPORTED with what keeps this graph, plan or CPU from training fast. */
 BG_MUST enum bg_status bg_fast_create(struct bg_fast **out, struct bg_graph *graph,
                                       const struct bg_program_options *options);
 void bg_fast_destroy(struct bg_fast *fast); /* takes NULL */
@@ -84,6 +82,25 @@ static inline int64_t bg_fast_rows(const struct bg_fast *fast, const struct bg_f
     const struct bg_shape *shape = &fast->tensor[step->form->output].form->shape;
 
     return fast->options.batch * shape->dims[0] * shape->dims[1];
+}
+
+/* The grid and the scales of what a layer reads and of its weights. */
+static inline const struct bg_grid *bg_fast_input_grid(const struct bg_fast *fast,
+                                                       const struct bg_fast_term *term)
+{
+    return &fast->tensor[term->form->input].quantizer->grid;
+}
+
+static inline float bg_fast_input_scale(const struct bg_fast *fast, const struct bg_fast_term *term)
+{
+    return bg_fast_input_grid(fast, term)->scale[0];
+}
+
+static inline float bg_fast_weight_scale(const struct bg_fast_term *term, int64_t channel)
+{
+    const struct bg_grid *grid = &term->form->node->param[0]->quantizer->grid;
+
+    return grid->scale[grid->channels == 1 ? 0 : channel];
 }
 
 static inline int64_t bg_fast_count(const struct bg_fast *fast, int tensor)

@@ -10,24 +10,12 @@
 enum { WEIGHT, BIAS };
 enum { GAMMA, BETA };
 
-static float weight_scale(const struct bg_fast_term *term, int64_t channel)
-{
-    const struct bg_grid *grid = &term->form->node->param[WEIGHT]->quantizer->grid;
-
-    return grid->scale[grid->channels == 1 ? 0 : channel];
-}
-
-static float input_scale(const struct bg_fast *fast, const struct bg_fast_term *term)
-{
-    return fast->tensor[term->form->input].quantizer->grid.scale[0];
-}
-
 /* Gradients of gamma and beta, and dz = da * g + db * z + dc: batch norm's gradient over z, divided
  * by s_a (units: fast.h). */
 static void norm_gradients(const struct bg_fast *fast, const struct bg_fast_step *step,
                            struct bg_fast_term *term)
 {
-    double rows = (double)bg_fast_rows(fast, step), s_a = (double)input_scale(fast, term);
+    double rows = (double)bg_fast_rows(fast, step), s_a = (double)bg_fast_input_scale(fast, term);
     float *dgamma = bg_f32(&term->norm->param[GAMMA]->grad);
     float *dbeta = bg_f32(&term->norm->param[BETA]->grad);
     const float *gamma = bg_f32(&term->norm->param[GAMMA]->value);
@@ -50,7 +38,7 @@ static void plain_gradients(const struct bg_fast_step *step, struct bg_fast_term
     const struct bg_node *node = term->form->node;
 
     for (int64_t c = 0; c < step->form->requant.channels; c++)
-        term->da[c] = weight_scale(term, c);
+        term->da[c] = bg_fast_weight_scale(term, c);
     for (int64_t c = 0; node->params > BIAS && c < step->form->requant.channels; c++)
         bg_f32(&node->param[BIAS]->grad)[c] = (float)step->sum[c];
 }
@@ -132,7 +120,7 @@ static void see_output(struct bg_fast *fast, const struct bg_fast_step *step,
     if (run->moment->observer == NULL)
         return;
     for (int64_t c = 0; c < channels; c++)
-        term->db[c] = 1.0f / weight_scale(term, c); /* apply has read what it held */
+        term->db[c] = 1.0f / bg_fast_weight_scale(term, c); /* apply has read what it held */
     bg_train_scale_to_f32(term->dz, rows, channels, term->db, fast->real);
     see(run, term->form->node, BG_QUANTITY_OUT_GRAD, &seen);
 }
@@ -164,7 +152,7 @@ static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast
     TRY(bg_train_conv_backward_weights(term->conv, input->codes, input->quantizer->grid.zero_point,
                                        term->dz, term->dw));
     for (int64_t o = 0; o < outputs; o++) {
-        float factor = input_scale(fast, term) / weight_scale(term, o);
+        float factor = bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o);
         for (int64_t i = 0; i < n; i++)
             grad[o * n + i] = term->dw[o * n + i] * factor;
     }

@@ -62,20 +62,13 @@ out:
     return rc;
 }
 
-enum bg_status bg_fast_check(const struct bg_graph *graph, const struct bg_program_options *options)
+static enum bg_status check_fast(const struct bg_fast *fast)
 {
     enum bg_status rc = BG_OK;
-    struct bg_integer_own *own = NULL;
 
-    if (!bg_train_available())
-        FAIL(BG_E_UNSUPPORTED, "this CPU has no AMX, or it is not allowed (%s)", bg_dnn_isa());
-    if (options->keep_values)
-        FAIL(BG_E_UNSUPPORTED, "values of every node are asked for");
-    TRY(bg_integer_structure(&own, graph, BG_REQUANT_F32_RNE));
-    TRY(check_quantizers(graph));
-    TRY(check_steps(own));
+    TRY(check_quantizers(fast->graph));
+    TRY(check_steps(fast->own));
 out:
-    bg_integer_model_destroy(own == NULL ? NULL : &own->model);
     return rc;
 }
 
@@ -191,11 +184,16 @@ enum bg_status bg_fast_create(struct bg_fast **out, struct bg_graph *graph,
     struct bg_fast *fast = NULL;
 
     *out = NULL;
+    if (!bg_train_available())
+        FAIL(BG_E_UNSUPPORTED, "this CPU has no AMX, or it is not allowed (%s)", bg_dnn_isa());
+    if (options->keep_values)
+        FAIL(BG_E_UNSUPPORTED, "values of every node are asked for");
     TRY(bg_alloc(&fast, 1, sizeof *fast));
     fast->graph = graph;
     fast->options = *options;
     TRY(bg_arena_create(&fast->arena, "fast program"));
     TRY(bg_integer_structure(&fast->own, graph, BG_REQUANT_F32_RNE));
+    TRY(check_fast(fast));
     TRY(make_steps(fast));
     TRY(make_loss(fast));
     TRY(bg_fast_bind(fast));

@@ -13,28 +13,6 @@
 enum { WEIGHT, BIAS };
 enum { GAMMA, BETA, RUNNING_MEAN, RUNNING_VAR };
 
-static const struct bg_param *weight_of(const struct bg_fast_term *term)
-{
-    return term->form->node->param[WEIGHT];
-}
-
-static float weight_scale(const struct bg_fast_term *term, int64_t channel)
-{
-    const struct bg_grid *grid = &weight_of(term)->quantizer->grid;
-
-    return grid->scale[grid->channels == 1 ? 0 : channel];
-}
-
-static float input_scale(const struct bg_fast *fast, const struct bg_fast_term *term)
-{
-    return fast->tensor[term->form->input].quantizer->grid.scale[0];
-}
-
-static int32_t input_zero(const struct bg_fast *fast, const struct bg_fast_term *term)
-{
-    return fast->tensor[term->form->input].quantizer->grid.zero_point;
-}
-
 /* Weights on their grid and in the layouts of the passes, once after every change. */
 static enum bg_status pack_weights(struct bg_fast_term *term)
 {
@@ -64,7 +42,7 @@ static void move_running(const struct bg_fast_term *term, const struct bg_run *r
     double unbias = rows > 1 ? (double)rows / (double)(rows - 1) : 1.0;
 
     for (int64_t c = 0; c < term->norm->shape.dims[2]; c++) {
-        double scale = (double)s_a * (double)weight_scale(term, c);
+        double scale = (double)s_a * (double)bg_fast_weight_scale(term, c);
         double bias = layer->params > BIAS ? (double)bg_f32(&layer->param[BIAS]->value)[c] : 0.0;
         float *rm = bg_f32(&mean->value) + c, *rv = bg_f32(&var->value) + c;
         *rm = (float)((1.0 - m) * (double)*rm + m * ((double)term->mean[c] * scale + bias));
@@ -80,7 +58,7 @@ static void fill_norm(const struct bg_fast_term *term, float s_a)
     const struct bg_batch_norm *norm = term->norm->attributes;
 
     for (int64_t c = 0; c < term->norm->shape.dims[2]; c++) {
-        double scale = (double)s_a * (double)weight_scale(term, c);
+        double scale = (double)s_a * (double)bg_fast_weight_scale(term, c);
         term->invstd[c] =
             (float)(1.0 / sqrt((double)term->var[c] + norm->epsilon / (scale * scale)));
     }
@@ -91,7 +69,7 @@ static void fill_factors(const struct bg_fast *fast, const struct bg_fast_step *
                          const struct bg_fast_term *term, float size)
 {
     const struct bg_node *node = term->form->node;
-    float s_a = input_scale(fast, term);
+    float s_a = bg_fast_input_scale(fast, term);
     double n = term->form->source == BG_INTEGER_POOL
                    ? (double)(term->form->pool.kernel[0] * term->form->pool.kernel[1])
                    : 1.0;
@@ -102,7 +80,7 @@ static void fill_factors(const struct bg_fast *fast, const struct bg_fast_step *
             a = (double)bg_f32(&term->norm->param[GAMMA]->value)[c] * (double)term->invstd[c];
             b = (double)bg_f32(&term->norm->param[BETA]->value)[c] - (double)term->mean[c] * a;
         } else if (term->conv != NULL) {
-            a *= (double)weight_scale(term, c);
+            a *= (double)bg_fast_weight_scale(term, c);
             if (node->params > BIAS)
                 b = (double)bg_f32(&node->param[BIAS]->value)[c];
         }
@@ -121,16 +99,18 @@ static enum bg_status run_term(struct bg_fast *fast, const struct bg_fast_step *
     if (term->form->source == BG_INTEGER_POOL) {
         struct bg_pool_shape shape = term->form->pool;
         shape.batch = fast->options.batch;
-        bg_int_sum_pool(&shape, input->codes, input_zero(fast, term), term->acc);
+        bg_int_sum_pool(&shape, input->codes, bg_fast_input_grid(fast, term)->zero_point,
+                        term->acc);
     } else if (term->conv != NULL) {
         TRY(pack_weights(term));
-        TRY(bg_train_conv_forward(term->conv, input->codes, input_zero(fast, term), term->z));
+        TRY(bg_train_conv_forward(term->conv, input->codes,
+                                  bg_fast_input_grid(fast, term)->zero_point, term->z));
     }
     if (term->norm != NULL) {
         bg_train_statistics(term->z, rows, channels, term->mean, term->var, fast->scratch);
-        fill_norm(term, input_scale(fast, term));
+        fill_norm(term, bg_fast_input_scale(fast, term));
         if ((run->moment->flags & BG_RUN_UPDATE_BN) != 0)
-            move_running(term, run, input_scale(fast, term), rows);
+            move_running(term, run, bg_fast_input_scale(fast, term), rows);
     }
 out:
     if (rc != BG_OK)
@@ -179,7 +159,7 @@ static void add_terms(const struct bg_fast *fast, const struct bg_fast_step *ste
             out->acc = term->acc;
         else
             out->codes = fast->tensor[term->form->input].codes;
-        out->zero_point = input_zero(fast, term);
+        out->zero_point = bg_fast_input_grid(fast, term)->zero_point;
     }
 }
 

@@ -69,12 +69,6 @@ struct bg_integer_model {
     struct bg_arena *arena; /* owns all of it */
 };
 
-/* Is there an integer model for what the plan put on the graph? BG_OK, BG_E_UNSUPPORTED when the
- * plan asks for widths or formats that are emulated (*emulated = true: "layer conv1: a=f32"), else
- * the sentence of what cannot be done: an accumulator that could overflow (with its bound), a value
- * without an integer form. Needs no ranges: says before training what would be refused after. */
-BG_MUST enum bg_status bg_integer_check(const struct bg_graph *graph, const struct bg_plan *plan,
-                                        bool *emulated);
 /* Lowers the graph; every activation needs its range (BG_E_USAGE). `mode` NULL: what the plan that
  * is on the graph named. The graph must outlive the model; a plan put on it makes the model stale.
  */

@@ -35,6 +35,12 @@ BG_MUST enum bg_status bg_integer_bound(const struct bg_node *node, int64_t widt
 /* A form that cannot be lowered, in a sentence; BG_OK for one that can. */
 BG_MUST enum bg_status bg_integer_check_form(const struct bg_node *node,
                                              const struct bg_form *form);
+/* Is there an integer model for what the plan put on the graph? BG_OK, BG_E_UNSUPPORTED when the
+ * plan asks for widths or formats that are emulated (*emulated = true: "layer conv1: a=f32"), else
+ * the sentence of what cannot be done: an accumulator that could overflow (with its bound), a value
+ * without an integer form. Needs no ranges: says before training what would be refused after. */
+BG_MUST enum bg_status bg_integer_check(const struct bg_graph *graph, const struct bg_plan *plan,
+                                        bool *emulated);
 /* As bg_form_of for the graph's logits, which are on no grid. BG_E_UNSUPPORTED when they are no sum
  * of accumulators. */
 BG_MUST enum bg_status bg_integer_logits_form(const struct bg_graph *graph,

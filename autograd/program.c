@@ -30,9 +30,7 @@ static enum bg_status try_fast(struct bg_program *program)
     program->options.compute = BG_COMPUTE_EXACT;
     if (program->options.mode != BG_MODE_TRAIN)
         return BG_OK;
-    rc = bg_fast_check(program->graph, &program->options);
-    if (rc == BG_OK)
-        rc = bg_fast_create(&program->fast, program->graph, &program->options);
+    rc = bg_fast_create(&program->fast, program->graph, &program->options);
     if (rc != BG_E_UNSUPPORTED)
         return rc;
     return bg_arena_text(program->arena, &program->slow, bg_error());

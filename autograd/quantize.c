@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "autograd/integer.h"
+#include "autograd/integer_private.h"
 #include "autograd/op.h"
 #include "core/method.h"
 

@@ -66,69 +66,54 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-void bg_kernel_relu(const float *x, int64_t n, float *y)
+/* Blocks of an elementwise loop of one input, and of two. */
+static void each_block(void (*loop)(const float *x, int64_t n, float *y), const float *x, int64_t n,
+                       float *y)
 {
-    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
-
     if (n < BG_KERNEL_SMALL) {
-        table->relu(x, n, y);
+        loop(x, n, y);
         return;
     }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += BLOCK)
-        table->relu(x + i, smaller(BLOCK, n - i), y + i);
+        loop(x + i, smaller(BLOCK, n - i), y + i);
+}
+
+static void each_pair(void (*loop)(const float *a, const float *b, int64_t n, float *y),
+                      const float *a, const float *b, int64_t n, float *y)
+{
+    if (n < BG_KERNEL_SMALL) {
+        loop(a, b, n, y);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        loop(a + i, b + i, smaller(BLOCK, n - i), y + i);
+}
+
+void bg_kernel_relu(const float *x, int64_t n, float *y)
+{
+    each_block(bg_kernel_tables()->pointwise->relu, x, n, y);
 }
 
 void bg_kernel_relu_backward(const float *y, const float *dy, int64_t n, float *dx)
 {
-    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
-
-    if (n < BG_KERNEL_SMALL) {
-        table->relu_backward(y, dy, n, dx);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += BLOCK)
-        table->relu_backward(y + i, dy + i, smaller(BLOCK, n - i), dx + i);
+    each_pair(bg_kernel_tables()->pointwise->relu_backward, y, dy, n, dx);
 }
 
 void bg_kernel_relu6(const float *x, int64_t n, float *y)
 {
-    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
-
-    if (n < BG_KERNEL_SMALL) {
-        table->relu6(x, n, y);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += BLOCK)
-        table->relu6(x + i, smaller(BLOCK, n - i), y + i);
+    each_block(bg_kernel_tables()->pointwise->relu6, x, n, y);
 }
 
 void bg_kernel_relu6_backward(const float *y, const float *dy, int64_t n, float *dx)
 {
-    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
-
-    if (n < BG_KERNEL_SMALL) {
-        table->relu6_backward(y, dy, n, dx);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += BLOCK)
-        table->relu6_backward(y + i, dy + i, smaller(BLOCK, n - i), dx + i);
+    each_pair(bg_kernel_tables()->pointwise->relu6_backward, y, dy, n, dx);
 }
 
 void bg_kernel_add(const float *a, const float *b, int64_t n, float *y)
 {
-    const struct bg_kernel_pointwise_table *table = bg_kernel_tables()->pointwise;
-
-    if (n < BG_KERNEL_SMALL) {
-        table->add(a, b, n, y);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += BLOCK)
-        table->add(a + i, b + i, smaller(BLOCK, n - i), y + i);
+    each_pair(bg_kernel_tables()->pointwise->add, a, b, n, y);
 }
 
 void bg_kernel_copy(const float *x, int64_t n, float *y)

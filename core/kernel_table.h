@@ -146,6 +146,10 @@ struct bg_kernel_tables {
 const struct bg_kernel_tables *bg_kernel_tables(void);
 int bg_kernel_variant_count(void);
 const struct bg_kernel_tables *bg_kernel_variant(int index);
+/* Mean and biased variance per channel from those of blocks of `step` rows: block b's means, then
+ * its sums of squared distances from them, at scratch + (b + 1) * 2 * channels. core/norm.c. */
+void bg_kernel_merge_moments(double *scratch, int64_t rows, int64_t channels, int64_t step,
+                             float *mean, float *var);
 /* The grid of a channel as the loops need it. */
 struct bg_kernel_grid bg_kernel_grid_of(const struct bg_grid *grid, int64_t channel);
 /* bg_requant_run and bg_requant_real with the loops of `table`. */

@@ -46,14 +46,12 @@ static void run_blocks(void (*loop)(const struct bg_kernel_norm *in, double *par
     }
 }
 
-void bg_kernel_bn_statistics(const float *x, int64_t rows, int64_t channels, float *mean,
-                             float *var, double *scratch)
+void bg_kernel_merge_moments(double *scratch, int64_t rows, int64_t channels, int64_t step,
+                             float *mean, float *var)
 {
-    const struct bg_kernel_norm all = {.x = x, .rows = rows, .channels = channels};
-    int64_t step = block_rows(channels), blocks = block_count(rows, channels);
+    int64_t blocks = (rows + step - 1) / step;
     double *total = scratch, *square = scratch + channels;
 
-    run_blocks(bg_kernel_tables()->norm->statistics, &all, scratch);
     memset(scratch, 0, 2 * (size_t)channels * sizeof *scratch);
     for (int64_t b = 0; b < blocks; b++) {
         const double *partial = scratch + (b + 1) * 2 * channels;
@@ -61,7 +59,7 @@ void bg_kernel_bn_statistics(const float *x, int64_t rows, int64_t channels, flo
         for (int64_t c = 0; c < channels; c++)
             total[c] += partial[c] * count;
     }
-    for (int64_t c = 0; c < channels; c++)
+    for (int64_t c = 0; c < channels && rows > 0; c++)
         total[c] /= (double)rows;
     /* Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
      * variances", 1979: squares about the common mean from those about each block's own. */
@@ -75,8 +73,17 @@ void bg_kernel_bn_statistics(const float *x, int64_t rows, int64_t channels, flo
     }
     for (int64_t c = 0; c < channels; c++) {
         mean[c] = (float)total[c];
-        var[c] = (float)(square[c] / (double)rows);
+        var[c] = rows > 0 ? (float)(square[c] / (double)rows) : 0.0f;
     }
+}
+
+void bg_kernel_bn_statistics(const float *x, int64_t rows, int64_t channels, float *mean,
+                             float *var, double *scratch)
+{
+    const struct bg_kernel_norm all = {.x = x, .rows = rows, .channels = channels};
+
+    run_blocks(bg_kernel_tables()->norm->statistics, &all, scratch);
+    bg_kernel_merge_moments(scratch, rows, channels, block_rows(channels), mean, var);
 }
 
 void bg_kernel_bn_reduce(const float *x, const float *dy, int64_t rows, int64_t channels,

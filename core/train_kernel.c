@@ -59,34 +59,9 @@ void bg_kernel_train_statistics(const struct bg_kernel_train_table *table,
                                 const struct bg_kernel_train_sums *all, float *mean, float *var,
                                 double *scratch)
 {
-    const int64_t rows = all->rows, channels = all->channels;
-    const int64_t step = block_rows(channels), blocks = block_count(rows, channels);
-    double *total = scratch, *square = scratch + channels;
-
     run_sums(table->statistics, all, 2, scratch);
-    memset(scratch, 0, 2 * (size_t)channels * sizeof *scratch);
-    for (int64_t b = 0; b < blocks; b++) {
-        const double *partial = scratch + (b + 1) * 2 * channels;
-        double count = (double)smaller(step, rows - b * step);
-        for (int64_t c = 0; c < channels; c++)
-            total[c] += partial[c] * count;
-    }
-    for (int64_t c = 0; c < channels && rows > 0; c++)
-        total[c] /= (double)rows;
-    /* Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-     * variances", 1979: squares about the common mean from those about each block's own. */
-    for (int64_t b = 0; b < blocks; b++) {
-        const double *partial = scratch + (b + 1) * 2 * channels;
-        double count = (double)smaller(step, rows - b * step);
-        for (int64_t c = 0; c < channels; c++) {
-            double distance = partial[c] - total[c];
-            square[c] += partial[channels + c] + count * (distance * distance);
-        }
-    }
-    for (int64_t c = 0; c < channels; c++) {
-        mean[c] = (float)total[c];
-        var[c] = rows > 0 ? (float)(square[c] / (double)rows) : 0.0f;
-    }
+    bg_kernel_merge_moments(scratch, all->rows, all->channels, block_rows(all->channels), mean,
+                            var);
 }
 
 void bg_train_statistics(const uint16_t *z, int64_t rows, int64_t channels, float *mean, float *var,

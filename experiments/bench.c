@@ -118,14 +118,3 @@ void bg_bench_json_times(json_t *object, const struct bg_bench_job *job)
     (void)json_object_set_new(object, "min", json_real(job->min));
     (void)json_object_set_new(object, "median", json_real(job->median));
 }
-
-enum bg_status bg_bench_json_print(json_t *root)
-{
-    char *text = root ? json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (!text)
-        return bg_fail(BG_E_NOMEM, "no memory for the result");
-    puts(text);
-    free(text); /* jansson's own */
-    return BG_OK;
-}

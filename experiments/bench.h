@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "experiments/print_json.h"
 #include "core/status.h"
 #include "core/text.h"
 
@@ -55,8 +56,6 @@ BG_MUST enum bg_status bg_bench_run_call(void *self, int64_t times, double *seco
 json_t *bg_bench_json(const struct bg_bench_setup *setup, const char *bench);
 /* Adds count, min, median. */
 void bg_bench_json_times(json_t *object, const struct bg_bench_job *job);
-/* Prints one line and frees it. NULL is BG_E_NOMEM. */
-BG_MUST enum bg_status bg_bench_json_print(json_t *root);
 
 /* The words of `bitgrad bench`. */
 BG_MUST enum bg_status bg_bench_step(const struct bg_bench_setup *setup);

@@ -158,7 +158,7 @@ static enum bg_status print_json(const struct evaluation *e)
     (void)json_object_set_new(root, "plan", json_string(e->quantized.plan_text));
     (void)json_object_set_new(root, "why_no_integers", json_string(e->refusal));
     (void)json_object_set_new(root, "variants", list);
-    return bg_bench_json_print(root);
+    return bg_print_json(root, 0);
 }
 
 static void print_text(const struct evaluation *e)

@@ -280,7 +280,7 @@ static enum bg_status print_json(const struct table *table)
     }
     (void)json_object_set_new(root, "ceilings", bg_bench_ceilings_json(&table->ceilings));
     (void)json_object_set_new(root, "layers", rows);
-    return bg_bench_json_print(root);
+    return bg_print_json(root, 0);
 }
 
 static void print_totals(const struct table *table)

@@ -308,7 +308,7 @@ static enum bg_status print_json(const struct bg_bench_setup *setup, const struc
     (void)json_object_set_new(root, "elements", json_integer(o->n));
     (void)json_object_set_new(root, "ceilings", bg_bench_ceilings_json(ceilings));
     (void)json_object_set_new(root, "ops", rows);
-    return bg_bench_json_print(root);
+    return bg_print_json(root, 0);
 }
 
 static void print_text(const struct bg_bench_setup *setup, const struct ops *o,

@@ -107,7 +107,7 @@ static enum bg_status print_json(const struct bg_bench_scale *scale)
                       number_or_null((double)point->bytes, before ? (double)before->bytes : 0)));
     }
     (void)json_object_set_new(root, "points", list);
-    return bg_bench_json_print(root);
+    return bg_print_json(root, 0);
 }
 
 /* One data block per dimension and variant, in the order of the points. */

@@ -188,7 +188,7 @@ enum bg_status bg_bench_step(const struct bg_bench_setup *setup)
     TRY(bg_bench_interleave(all->job, all->count, &effort));
     TRY(ask(all));
     if (setup->json)
-        TRY(bg_bench_json_print(json_of(all, "step")));
+        TRY(bg_print_json(json_of(all, "step"), 0));
     else
         print_steps(all);
 out:
@@ -252,7 +252,7 @@ enum bg_status bg_bench_profile(const struct bg_bench_setup *setup)
     TRY(bg_bench_interleave(all->job, all->count, &effort));
     TRY(ask(all));
     if (setup->json)
-        TRY(bg_bench_json_print(costs_json(all, count)));
+        TRY(bg_print_json(costs_json(all, count), 0));
     else
         print_costs(all, count);
 out:

@@ -1,20 +1,18 @@
 /* `bitgrad eval`: the network of a finished run on other data. The network and the numbers that
  * normalise its input come from the run; training data is not needed. */
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
 #include "experiments/arguments.h"
 #include "experiments/finished.h"
+#include "experiments/print_json.h"
 
 extern const struct bg_command bg_cmd_eval;
 
 static enum bg_status print_json(const struct bg_evaluation *evaluation)
 {
     json_t *classes = json_array(), *root = json_object();
-    char *text;
     for (int c = 0; c < evaluation->classes; c++)
         json_array_append_new(classes, evaluation->class_count[c] > 0
                                            ? json_real((double)evaluation->class_correct[c] /
@@ -27,13 +25,7 @@ static enum bg_status print_json(const struct bg_evaluation *evaluation)
     json_object_set_new(root, "loss", json_real(evaluation->loss));
     json_object_set_new(root, "per_class", classes);
     json_object_set_new(root, "evaluated", json_string(evaluation->integer ? "integer" : "f32"));
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
-    json_decref(root);
-    if (!text)
-        return bg_fail(BG_E_NOMEM, "no memory for the result");
-    puts(text);
-    free(text); /* jansson's own */
-    return BG_OK;
+    return bg_print_json(root, 15);
 }
 
 static void print_text(const struct bg_evaluation *evaluation)

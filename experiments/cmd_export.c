@@ -69,14 +69,13 @@ out:
 
 static enum bg_status check_integer(const struct bg_run *run)
 {
-    bool emulated = false;
-    enum bg_status rc = BG_OK;
+    const char *why = NULL;
     if (run->plan.count == 0)
         return bg_fail(BG_E_UNSUPPORTED, "%s: the network is f32, there are no integers in it",
                        run->dir);
-    rc = bg_integer_check(run->net->graph, &run->plan, &emulated);
-    if (rc != BG_OK)
-        return bg_fail_prefix(rc, "%s: the network is not one of integers: ", run->dir);
+    if (!bg_graph_is_integer(run->net->graph, &why))
+        return bg_fail(BG_E_UNSUPPORTED, "%s: the network is not one of integers: %s", run->dir,
+                       why);
     return BG_OK;
 }
 

@@ -1,13 +1,13 @@
 /* `bitgrad requant`: the same network under each requantisation mode, compared code by code. */
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/log.h"
 #include "core/mem.h"
 #include "experiments/arguments.h"
 #include "experiments/finished.h"
+#include "experiments/images.h"
+#include "experiments/print_json.h"
 
 extern const struct bg_command bg_cmd_requant;
 
@@ -86,9 +86,10 @@ static void compare_pair(struct comparison *all, int a, int b)
         pair->predictions += prediction(all, a, i) != prediction(all, b, i);
 }
 
-static enum bg_status one_batch(struct comparison *all, const struct bg_batch *batch)
+static enum bg_status one_batch(void *self, const struct bg_batch *batch)
 {
     enum bg_status rc = BG_OK;
+    struct comparison *all = (struct comparison *)self;
     const struct bg_integer_model *model = NULL;
 
     TRY(fit_programs(all, batch->size));
@@ -107,28 +108,6 @@ static enum bg_status one_batch(struct comparison *all, const struct bg_batch *b
         for (int b = a + 1; b < MODES; b++)
             compare_pair(all, a, b);
     all->images += batch->size;
-out:
-    return rc;
-}
-
-static enum bg_status all_batches(struct comparison *all, struct bg_source *source, int64_t images)
-{
-    enum bg_status rc = BG_OK;
-    TRY(source->start(source, 0, 0));
-    while (all->images < images) {
-        struct bg_batch batch = {0};
-        TRY(source->next(source, &batch));
-        if (batch.size < 1)
-            FAIL(BG_E_DATA, "the data ended after %lld of %lld images", (long long)all->images,
-                 (long long)images);
-        if (batch.size > images - all->images)
-            batch.size = images - all->images;
-        TRY(one_batch(all, &batch));
-        bg_log_progress("requant", all->images, images, "%s", "");
-        if (bg_stop_requested())
-            FAIL(BG_E_INTERRUPTED, "stopped after %lld of %lld images", (long long)all->images,
-                 (long long)images);
-    }
 out:
     return rc;
 }
@@ -176,7 +155,6 @@ static json_t *modes(const struct comparison *all)
 static enum bg_status print_json(const struct comparison *all)
 {
     json_t *pairs = json_array(), *root = NULL;
-    char *text;
     for (int a = 0; a < MODES; a++)
         for (int b = a + 1; b < MODES; b++)
             if (all->model[a] && all->model[b])
@@ -186,13 +164,7 @@ static enum bg_status print_json(const struct comparison *all)
                                      "predictions", (json_int_t)all->pair[a][b].predictions));
     root = json_pack("{s:i, s:I, s:I, s:o, s:o}", "schema", 1, "images", (json_int_t)all->images,
                      "codes", (json_int_t)all->codes, "modes", modes(all), "pairs", pairs);
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT);
-    json_decref(root);
-    if (!text)
-        return bg_fail(BG_E_NOMEM, "no memory for the result");
-    puts(text);
-    free(text); /* jansson's own */
-    return BG_OK;
+    return bg_print_json(root, 0);
 }
 
 static void free_all(struct comparison *all)
@@ -210,7 +182,6 @@ static enum bg_status requant_main(int argc, char **argv)
     struct bg_finished finished = {0};
     struct comparison *all = NULL;
     struct bg_source *source = NULL;
-    const char *why = NULL;
     int64_t images = 0;
     enum bg_status rc = BG_OK;
 
@@ -219,14 +190,14 @@ static enum bg_status requant_main(int argc, char **argv)
         goto out;
     TRY(bg_arguments_int(&arguments, "images", 1, INT64_C(1) << 40, 0, &images));
     TRY(bg_finished_open(&finished, arguments.at[0], bg_arguments_get(&arguments, "checkpoint")));
-    if (!bg_graph_is_integer(finished.run->net->graph, &why))
-        FAIL(BG_E_UNSUPPORTED, "%s: there are no integers to compare: %s", finished.run->dir,
-             *why ? why : "the network is f32");
+    TRY(bg_finished_need_integers(&finished, "compare"));
     TRY(bg_finished_open_data(&finished, NULL, NULL, 0));
     TRY(bg_alloc(&all, 1, sizeof *all));
     TRY(make_models(all, finished.run->net->graph));
     TRY(bg_run_source(finished.run, BG_PART_TEST, finished.recipe->verify_batch, false, &source));
-    TRY(all_batches(all, source, images == 0 || images > source->count ? source->count : images));
+    if (images == 0 || images > source->count)
+        images = source->count;
+    TRY(bg_first_images(source, images, "requant", one_batch, all));
     if (bg_arguments_get(&arguments, "json"))
         TRY(print_json(all));
     else

@@ -1,7 +1,5 @@
 /* `bitgrad verify`: the integers of a finished run against the independent judge. */
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/dnn.h"
 #include "core/log.h"
@@ -10,6 +8,7 @@
 #include "experiments/finished.h"
 #include "experiments/result.h"
 #include "experiments/verify.h"
+#include "experiments/print_json.h"
 
 extern const struct bg_command bg_cmd_verify;
 
@@ -32,19 +31,12 @@ static enum bg_status print_json(const struct bg_verification *verification)
         json_pack("{s:i, s:I, s:I, s:I, s:s}", "schema", 1, "images",
                   (json_int_t)verification->images, "correct", (json_int_t)verification->correct,
                   "outputs", (json_int_t)verification->outputs, "hash", verification->hash);
-    char *text = NULL;
     if (root && verification->judged) {
         json_object_set_new(root, "differ", json_integer(verification->differ));
         json_object_set_new(root, "mistrusted", json_integer(verification->mistrusted));
         json_object_set_new(root, "tensors", tensors(verification));
     }
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
-    json_decref(root);
-    if (!text)
-        return bg_fail(BG_E_NOMEM, "no memory for the result");
-    puts(text);
-    free(text); /* jansson's own */
-    return BG_OK;
+    return bg_print_json(root, 15);
 }
 
 static enum bg_status print(const struct bg_arguments *arguments,
@@ -91,7 +83,7 @@ static enum bg_status verify_main(int argc, char **argv)
     struct bg_finished finished = {0};
     struct bg_verification verification = {0};
     struct bg_source *source = NULL;
-    const char *checkpoint, *why = NULL;
+    const char *checkpoint;
     bool judge;
     int64_t images = 0, threads = 0;
     enum bg_status rc = BG_OK;
@@ -106,9 +98,7 @@ static enum bg_status verify_main(int argc, char **argv)
     TRY(bg_finished_open(&finished, arguments.at[0], checkpoint));
     if (threads > 0)
         bg_threads_set((int)threads);
-    if (!bg_graph_is_integer(finished.run->net->graph, &why))
-        FAIL(BG_E_UNSUPPORTED, "%s: there are no integers to verify: %s", finished.run->dir,
-             *why ? why : "the network is f32");
+    TRY(bg_finished_need_integers(&finished, "verify"));
     TRY(bg_finished_open_data(&finished, NULL, NULL, 0));
     TRY(bg_run_source(finished.run, BG_PART_TEST, finished.recipe->verify_batch, false, &source));
     TRY(bg_verify(finished.run->trainer, source, images, judge, &verification));

@@ -83,6 +83,15 @@ out:
     return rc;
 }
 
+enum bg_status bg_finished_need_integers(const struct bg_finished *finished, const char *what)
+{
+    const char *why = NULL;
+    if (bg_graph_is_integer(finished->run->net->graph, &why))
+        return BG_OK;
+    return bg_fail(BG_E_UNSUPPORTED, "%s: there are no integers to %s: %s", finished->run->dir,
+                   what, *why ? why : "the network is f32");
+}
+
 void bg_finished_close(struct bg_finished *finished)
 {
     bg_run_close(finished->run);

@@ -19,6 +19,9 @@ BG_MUST enum bg_status bg_finished_open(struct bg_finished *out, const char *dir
  * BG_E_SHAPE or BG_E_DATA when it does not fit the network. Call once. */
 BG_MUST enum bg_status bg_finished_open_data(struct bg_finished *finished, const char *file,
                                              char *const *overrides, int count);
+/* BG_E_UNSUPPORTED, saying why, when the network has no integers to do `what` with. */
+BG_MUST enum bg_status bg_finished_need_integers(const struct bg_finished *finished,
+                                                 const char *what);
 void bg_finished_close(struct bg_finished *finished); /* takes a zeroed one */
 
 #endif

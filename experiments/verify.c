@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/log.h"
 #include "core/mem.h"
+#include "experiments/images.h"
 
 struct verifying {
     const struct bg_integer_model *model;
@@ -14,7 +14,7 @@ struct verifying {
     int64_t batch;
     struct bg_judge *judge; /* NULL = not asked for */
     struct bg_hash **hash;  /* [model->tensors] */
-    int64_t done;
+    int64_t correct;
 };
 
 /* One hash per tensor, so that the batch size does not matter; inner tensors are nobody's. */
@@ -59,40 +59,16 @@ static int64_t count_correct(const struct verifying *work, const struct bg_batch
     return correct;
 }
 
-static enum bg_status one_batch(struct verifying *work, const struct bg_batch *batch,
-                                struct bg_verification *out)
+static enum bg_status one_batch(void *self, const struct bg_batch *batch)
 {
+    struct verifying *work = (struct verifying *)self;
     enum bg_status rc = BG_OK;
     TRY(fit_program(work, batch->size));
     TRY(bg_integer_program_run(work->program, batch));
     TRY(add_codes(work));
-    out->correct += count_correct(work, batch);
+    work->correct += count_correct(work, batch);
     if (work->judge)
         TRY(bg_judge_batch(work->judge, batch, work->model, work->program));
-    work->done += batch->size;
-out:
-    return rc;
-}
-
-static enum bg_status all_batches(struct verifying *work, struct bg_source *source,
-                                  struct bg_verification *out)
-{
-    enum bg_status rc = BG_OK;
-    TRY(source->start(source, 0, 0));
-    while (work->done < out->images) {
-        struct bg_batch batch = {0};
-        TRY(source->next(source, &batch));
-        if (batch.size < 1)
-            FAIL(BG_E_DATA, "the data ended after %lld of %lld images", (long long)work->done,
-                 (long long)out->images);
-        if (batch.size > out->images - work->done)
-            batch.size = out->images - work->done;
-        TRY(one_batch(work, &batch, out));
-        bg_log_progress("verify", work->done, out->images, "%s", "");
-        if (bg_stop_requested())
-            FAIL(BG_E_INTERRUPTED, "stopped after %lld of %lld images", (long long)work->done,
-                 (long long)out->images);
-    }
 out:
     return rc;
 }
@@ -158,7 +134,8 @@ enum bg_status bg_verify(struct bg_trainer *trainer, struct bg_source *source, i
         TRY(bg_hash_start(&work.hash[i]));
     if (judge)
         TRY(bg_judge_create(&work.judge, model->graph, model->mode));
-    TRY(all_batches(&work, source, out));
+    TRY(bg_first_images(source, out->images, "verify", one_batch, &work));
+    out->correct = work.correct;
     TRY(finish_hash(&work, out->hash));
     TRY(take_results(&work, out));
 out:
