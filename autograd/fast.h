@@ -60,7 +60,8 @@ struct bg_fast {
     struct bg_step loss; /* the loss op on its own */
     float *logits, *dlogits;
     double *scratch; /* sums of the kernels */
-    float *real;     /* a layer's gradient for observers */
+    float *real;     /* a layer's gradient for observers that take f32 */
+    float *ones;     /* a factor for each channel of any tensor */
     int64_t bytes;
 };
 

@@ -107,36 +107,58 @@ static void see(const struct bg_run *run, const struct bg_node *layer, enum bg_q
     run->moment->observer->see(run->moment->observer->self, layer->layer, quantity, gradient);
 }
 
+/* x times its channel's factor: as it is for those who take bf16, else converted. */
+static void see_bf16(const struct bg_fast *fast, const struct bg_node *layer,
+                     enum bg_quantity quantity, const struct bg_train_observe *gradient,
+                     const struct bg_run *run)
+{
+    const struct bg_observer *observer = run->moment->observer;
+    const int64_t *dims =
+        quantity == BG_QUANTITY_OUT_GRAD ? layer->shape.dims : layer->input[0]->shape.dims;
+    const struct bg_tensor seen = {.data = fast->real,
+                                   .dtype = BG_F32,
+                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
+
+    if (observer->see_bf16 != NULL) {
+        observer->see_bf16(observer->self, layer->layer, quantity, gradient);
+        return;
+    }
+    bg_train_scale_to_f32(gradient->x, gradient->rows, gradient->channels, gradient->factor,
+                          fast->real);
+    see(run, layer, quantity, &seen);
+}
+
 /* Output gradients are dz without the weights' scales. */
 static void see_output(struct bg_fast *fast, const struct bg_fast_step *step,
                        const struct bg_fast_term *term, const struct bg_run *run)
 {
-    int64_t rows = bg_fast_rows(fast, step), channels = step->form->requant.channels;
-    const int64_t *dims = term->form->node->shape.dims;
-    const struct bg_tensor seen = {.data = fast->real,
-                                   .dtype = BG_F32,
-                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
+    const struct bg_train_observe gradient = {.x = term->dz,
+                                              .rows = bg_fast_rows(fast, step),
+                                              .channels = step->form->requant.channels,
+                                              .factor = term->db, /* apply has read what it held */
+                                              .scratch = fast->scratch};
 
     if (run->moment->observer == NULL)
         return;
-    for (int64_t c = 0; c < channels; c++)
-        term->db[c] = 1.0f / bg_fast_weight_scale(term, c); /* apply has read what it held */
-    bg_train_scale_to_f32(term->dz, rows, channels, term->db, fast->real);
-    see(run, term->form->node, BG_QUANTITY_OUT_GRAD, &seen);
+    for (int64_t c = 0; c < gradient.channels; c++)
+        term->db[c] = 1.0f / bg_fast_weight_scale(term, c);
+    see_bf16(fast, term->form->node, BG_QUANTITY_OUT_GRAD, &gradient, run);
 }
 
-static void see_input(struct bg_fast *fast, const struct bg_fast_term *term,
+/* By the channels that the layer reads: those of a flattened image are its own. */
+static void see_input(const struct bg_fast *fast, const struct bg_fast_term *term,
                       const struct bg_run *run)
 {
-    const int64_t *dims = fast->tensor[term->form->input].form->shape.dims;
-    const struct bg_tensor seen = {.data = fast->real,
-                                   .dtype = BG_F32,
-                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
+    const struct bg_node *layer = term->form->node;
+    const int64_t *dims = layer->input[0]->shape.dims;
+    const struct bg_train_observe gradient = {.x = term->dx,
+                                              .rows = fast->options.batch * dims[0] * dims[1],
+                                              .channels = dims[2],
+                                              .factor = fast->ones,
+                                              .scratch = fast->scratch};
 
-    if (run->moment->observer == NULL || term->dx == NULL)
-        return;
-    bg_train_to_f32(term->dx, bg_fast_count(fast, term->form->input), 1.0f, fast->real);
-    see(run, term->form->node, BG_QUANTITY_IN_GRAD, &seen);
+    if (run->moment->observer != NULL && term->dx != NULL)
+        see_bf16(fast, layer, BG_QUANTITY_IN_GRAD, &gradient, run);
 }
 
 static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast_step *step,

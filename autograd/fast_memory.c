@@ -132,21 +132,43 @@ static enum bg_status list_gradients(struct bg_fast *fast)
     return BG_OK;
 }
 
+static void grow(int64_t *largest, int64_t value)
+{
+    *largest = value > *largest ? value : *largest;
+}
+
+/* What observers of a layer's input need; its channels are those that the layer reads. */
+static void grow_input(const struct bg_fast *fast, const struct bg_fast_term *term,
+                       int64_t *scratch, int64_t *channels)
+{
+    const int64_t *dims = term->form->node->input[0]->shape.dims;
+
+    grow(scratch,
+         bg_train_scratch(fast->options.batch * dims[0] * dims[1], dims[2], BG_TRAIN_SEEN));
+    grow(channels, dims[2]);
+}
+
 static enum bg_status bind_scratch(struct bg_fast *fast)
 {
     enum bg_status rc = BG_OK;
-    int64_t scratch = 0, real = 0;
+    int64_t scratch = 0, real = 0, channels = 0;
 
     for (int s = 0; s < fast->steps; s++) {
         const struct bg_fast_step *step = &fast->step[s];
-        int64_t need = bg_train_scratch(bg_fast_rows(fast, step), step->form->requant.channels,
-                                        step->terms + 1 > 2 ? step->terms + 1 : 2);
-        int64_t count = bg_fast_count(fast, step->form->output);
-        scratch = need > scratch ? need : scratch;
-        real = count > real ? count : real;
+        int64_t wide = step->form->requant.channels;
+        int sums = step->terms + 1 > BG_TRAIN_SEEN ? step->terms + 1 : BG_TRAIN_SEEN;
+        grow(&scratch, bg_train_scratch(bg_fast_rows(fast, step), wide, sums));
+        for (int t = 0; t < step->terms; t++)
+            if (step->term[t].conv != NULL)
+                grow_input(fast, &step->term[t], &scratch, &channels);
     }
+    for (int i = 0; i < fast->tensors; i++)
+        grow(&real, bg_fast_count(fast, i));
     TRY(bg_arena_alloc(fast->arena, &fast->scratch, scratch, sizeof(double)));
     TRY(bg_arena_alloc(fast->arena, &fast->real, real, sizeof(float)));
+    TRY(bg_arena_alloc(fast->arena, &fast->ones, channels, sizeof(float)));
+    for (int64_t c = 0; c < channels; c++)
+        fast->ones[c] = 1.0f;
 out:
     return rc;
 }

@@ -9,6 +9,7 @@
 #include "autograd/graph.h"
 #include "core/profile.h"
 #include "core/source.h"
+#include "core/train_kernel.h"
 
 struct bg_program;
 
@@ -46,6 +47,11 @@ void bg_program_destroy(struct bg_program *program); /* takes NULL */
 struct bg_observer {
     void *self;
     void (*see)(void *self, int layer, enum bg_quantity quantity, const struct bg_tensor *gradient);
+    /* Gradients that a fast program has as bf16, each value to be times its channel's factor: x,
+     * rows, channels, factor and scratch are set (core/train_kernel.h). NULL: they are converted
+     * for `see`. */
+    void (*see_bf16)(void *self, int layer, enum bg_quantity quantity,
+                     const struct bg_train_observe *gradient);
 };
 
 enum bg_run_flag {

@@ -240,6 +240,7 @@ const struct bg_kernel_train_table BG_KERNEL_TABLE(train) = {
     .statistics = BG_TRAIN_NAME(train_statistics),
     .forward = BG_TRAIN_NAME(train_forward),
     .reduce = BG_TRAIN_NAME(train_reduce),
+    .observe = BG_TRAIN_NAME(train_observe),
     .apply = apply,
     .spread = spread,
     .max_row = max_row,

@@ -24,6 +24,8 @@
 #define BG_TRAIN_RUN     16
 #define BG_TRAIN_VECTORS 256
 
+enum { SEEN_SUM, SEEN_ABS, SEEN_SQUARE, SEEN_MIN, SEEN_MAX, SEEN_NOT_FINITE };
+
 struct bg_kernel_train_forward {
     int64_t first, n, period, lanes;
     int terms;
@@ -67,6 +69,10 @@ struct bg_kernel_train_table {
     void (*forward)(const struct bg_kernel_train_forward *in, struct bg_kernel_train_seen *seen);
     /* Writes g; partial[c] = sum g, partial[(1 + t) * channels + c] = sum g * z[t]. */
     void (*reduce)(const struct bg_kernel_train_sums *in, double *partial);
+    /* The BG_TRAIN_SEEN numbers of each channel of z[0], over its finite values, `channels` apart:
+     * sum, sum of |x|, sum of squares, least and largest (infinity and -infinity without any), and
+     * how many are not finite. */
+    void (*observe)(const struct bg_kernel_train_sums *in, double *partial);
     void (*apply)(const struct bg_kernel_train_apply *in);
     /* One image: each of `pixels` rows of dx is g * factor. */
     void (*spread)(const uint16_t *g, int64_t pixels, int64_t channels, float factor, uint16_t *dx);
@@ -104,6 +110,8 @@ void bg_kernel_train_forward(const struct bg_kernel_train_table *table,
                              struct bg_train_forward *in);
 void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
                             const struct bg_train_reduce *in);
+void bg_kernel_train_observe(const struct bg_kernel_train_table *table,
+                             const struct bg_train_observe *in);
 void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
                            const struct bg_train_apply *in);
 
@@ -114,6 +122,7 @@ void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
 #define BG_TRAIN_NAME(name_)         BG_TRAIN_EXPAND(name_, BG_ISA)
 void BG_TRAIN_NAME(train_statistics)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial);
+void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_forward)(const struct bg_kernel_train_forward *in,
                                   struct bg_kernel_train_seen *seen);
 #endif

@@ -72,6 +72,11 @@ INLINE vec vec_fma(vec a, vec b, vec c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+INLINE vec vec_abs(vec x)
+{
+    return _mm512_abs_ps(x);
+}
+
 INLINE vec vec_min(vec a, vec b)
 {
     return _mm512_min_ps(a, b);

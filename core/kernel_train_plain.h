@@ -5,6 +5,7 @@
 #include "core/kernel_train_vec.h"
 
 #if !BG_TRAIN_AVX512
+#include <math.h>
 
 typedef struct {
     float v[VEC];
@@ -95,6 +96,13 @@ INLINE vec vec_fma(vec a, vec b, vec c)
     for (int i = 0; i < VEC; i++)
         c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
     return c;
+}
+
+INLINE vec vec_abs(vec x)
+{
+    for (int i = 0; i < VEC; i++)
+        x.v[i] = fabsf(x.v[i]);
+    return x;
 }
 
 INLINE vec vec_min(vec a, vec b)

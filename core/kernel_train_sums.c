@@ -12,60 +12,7 @@
  *   The first run is at least 1/16 of its block, hence by Cauchy its mean m has n (m - mean)^2 <=
  *   15 M2; with the pivot's own error p <= 17 u average |x|: sum d^2 <= 31 M2 + 2 n p^2. */
 #include "core/kernel_table.h"
-#include "core/kernel_train.h"
-#include "core/kernel_train_vec.h"
-
-#define LANES BG_TRAIN_LANES
-#define PARTS (LANES / VEC)
-
-/* Vector i of a block begins at element at + i * step; it has `width` lanes, the last one `last`.
- */
-struct panel {
-    int64_t at, step, width, count, last, channels;
-};
-
-static struct panel make_panel(const struct bg_kernel_train_sums *in)
-{
-    const int64_t group = bg_train_vector_rows(in->channels);
-    int64_t left = in->channels - in->channel, rest;
-    struct panel panel = {.at = in->first * in->channels + in->channel,
-                          .step = group * in->channels,
-                          .count = (in->rows + group - 1) / group};
-
-    panel.channels = left < LANES ? left : LANES;
-    panel.width = group * panel.channels;
-    rest = in->rows - (panel.count - 1) * group;
-    panel.last = rest * panel.channels;
-    return panel;
-}
-
-/* Elements of part k of vector i, 0 or fewer when it has no such part. */
-INLINE int64_t part_size(const struct panel *panel, int64_t i, int k)
-{
-    int64_t lanes = (i == panel->count - 1 ? panel->last : panel->width) - (int64_t)k * VEC;
-
-    return lanes < VEC ? lanes : VEC;
-}
-
-INLINE bool all_whole(const struct panel *panel, int64_t end)
-{
-    return panel->width == LANES && (end < panel->count || panel->last == LANES);
-}
-
-static int64_t run_end(const struct panel *panel, int64_t start)
-{
-    return start + BG_TRAIN_RUN < panel->count ? start + BG_TRAIN_RUN : panel->count;
-}
-
-/* sums[c] = the totals of channel c's lanes, in order. */
-static void fold(const struct panel *panel, const double totals[LANES], double *sums)
-{
-    for (int64_t c = 0; c < panel->channels; c++)
-        sums[c] = 0.0;
-    for (int64_t j = 0; j < panel->width; j += panel->channels)
-        for (int64_t c = 0; c < panel->channels; c++)
-            sums[c] += totals[j + c];
-}
+#include "core/kernel_train_panel.h"
 
 struct moments {
     float pivot[LANES];

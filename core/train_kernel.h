@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/stats.h"
+
 #define BG_TRAIN_TERMS 4
 
 /* f64 values of scratch that statistics and reduce need for `sums` sums per channel. */
@@ -64,6 +66,23 @@ struct bg_train_reduce {
     double *scratch;
 };
 void bg_train_reduce(const struct bg_train_reduce *in);
+
+/* Numbers of each channel that an observer needs. */
+#define BG_TRAIN_SEEN 6
+
+/* Adds to *stats the values of x, each times its channel's factor (finite, > 0); no histogram. Sums
+ * and squares are those of x in f32 and f64, multiplied at the end; bounds in
+ * core/kernel_train_observe.c. What is not finite in x enters count and not_finite alone. scratch:
+ * sums = BG_TRAIN_SEEN. */
+struct bg_train_observe {
+    const uint16_t *x;
+    int64_t rows, channels;
+    const float *factor; /* [channels] */
+    struct bg_stats *stats;
+    double *square; /* out: mean square per channel; NULL = not wanted */
+    double *scratch;
+};
+void bg_train_observe(const struct bg_train_observe *in);
 
 /* dz[t] = a[t][c] * g + b[t][c] * z[t] + c[t][c], computed as fma(a, g, fma(b, z, c)); without b
  * and c (NULL): dz = a * g. dz[t] may be g for the last term alone. All terms in one pass over g.

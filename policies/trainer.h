@@ -32,6 +32,8 @@ struct bg_train_options {
     double label_smoothing;
     int loss;              /* enum bg_loss */
     int64_t profile_every; /* record gradient statistics every n steps along training; 0 = never */
+    int64_t profile_bins;  /* histograms in every n-th of these rows, from the first; in others all
+                              bins are 0 */
     bool decay_norms;      /* weight decay on biases, gamma and beta as well */
 };
 extern const struct bg_option bg_train_options_table[];

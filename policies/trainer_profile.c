@@ -86,7 +86,7 @@ enum bg_status bg_trainer_profile_gradients(struct bg_trainer *trainer, struct b
     struct bg_stream stream = {.source = source};
     struct bg_collector collector = {0};
     TRY(bg_trainer_check_profile(trainer, profile));
-    TRY(bg_collector_make(&collector, profile));
+    TRY(bg_collector_make(&collector, profile, 1));
     for (int64_t i = 0; i < batches; i++) {
         if (bg_stop_requested())
             TRY(stopped("gradient profile", i, batches));

@@ -161,7 +161,7 @@ static enum bg_status begin(struct stage *stage)
     stage->run.stream.position = state->step;
     stage->run.observe = stage->profile && stage->run.options->profile_every > 0;
     if (stage->run.observe)
-        TRY(bg_collector_make(&stage->collector, stage->profile));
+        TRY(bg_collector_make(&stage->collector, stage->profile, stage->run.options->profile_bins));
     stage->epoch_start = now();
 out:
     return rc;

@@ -135,7 +135,8 @@ static void compare(int which, int bits)
     struct bg_program *exact = program(graph, BG_COMPUTE_EXACT);
     struct bg_program *fast = program(graph, BG_COMPUTE_FAST);
     struct seen seen[2] = {{{0}, {0}, {0}}, {{0}, {0}, {0}}};
-    struct bg_observer observer[2] = {{&seen[0], see}, {&seen[1], see}};
+    struct bg_observer observer[2] = {{.self = &seen[0], .see = see},
+                                      {.self = &seen[1], .see = see}};
     struct bg_run_moment moment = {.flags = BG_RUN_OBSERVE};
     float *grads[32] = {NULL};
     double loss = 0.0;
@@ -281,4 +282,66 @@ Test(fast, a_graph_that_cannot_says_why)
     bg_program_destroy(one);
     support_batch_free(&data);
     bg_graph_destroy(graph);
+}
+
+struct watched {
+    struct bg_stats in[8], out[8];
+};
+
+static struct bg_stats *stats_of(struct watched *watched, int layer, enum bg_quantity quantity)
+{
+    return quantity == BG_QUANTITY_OUT_GRAD ? &watched->out[layer] : &watched->in[layer];
+}
+
+static void watch(void *self, int layer, enum bg_quantity quantity,
+                  const struct bg_tensor *gradient)
+{
+    if (quantity != BG_QUANTITY_WEIGHT_GRAD)
+        bg_stats_add(stats_of(self, layer, quantity), bg_f32(gradient), bg_tensor_count(gradient),
+                     1.0f);
+}
+
+static void watch_bf16(void *self, int layer, enum bg_quantity quantity,
+                       const struct bg_train_observe *gradient)
+{
+    struct bg_train_observe all = *gradient;
+
+    all.stats = stats_of(self, layer, quantity);
+    bg_train_observe(&all);
+}
+
+/* 17 roundings of core/kernel_train_observe.c, and of each converted value one, two in squares. */
+static void expect_same_stats(const struct bg_stats *a, const struct bg_stats *b)
+{
+    const double limit = 19.0 * 0x1p-24;
+
+    cr_expect(a->count == b->count && a->count > 0);
+    cr_expect(fabs(a->sum - b->sum) <= limit * a->sum_abs);
+    cr_expect(fabs(a->sum_abs - b->sum_abs) <= limit * a->sum_abs);
+    cr_expect(a->sum_square > 0.0);
+    cr_expect(fabs(a->sum_square - b->sum_square) <= limit * a->sum_square);
+    cr_expect(a->min == b->min && a->max == b->max && a->max_abs == b->max_abs);
+}
+
+Test(fast, observers_of_bf16_see_what_others_get_converted)
+{
+    struct support_batch data;
+    struct watched seen[2] = {{.in = {{0}}}, {.in = {{0}}}};
+
+    if (!bg_train_available())
+        cr_skip_test("this CPU has no AMX");
+    for (int i = 0; i < 2; i++) {
+        struct bg_graph *graph = make(1, 8, &data);
+        struct bg_program *fast = program(graph, BG_COMPUTE_FAST);
+        const struct bg_observer observer = {&seen[i], watch, i == 1 ? watch_bf16 : NULL};
+        const struct bg_run_moment moment = {.flags = BG_RUN_OBSERVE, .observer = &observer};
+        support_step(fast, &data.batch, &moment);
+        for (int layer = 0; layer < graph->layers && i == 1; layer++) {
+            expect_same_stats(&seen[0].in[layer], &seen[1].in[layer]);
+            expect_same_stats(&seen[0].out[layer], &seen[1].out[layer]);
+        }
+        bg_program_destroy(fast);
+        support_batch_free(&data);
+        bg_graph_destroy(graph);
+    }
 }

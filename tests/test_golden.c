@@ -316,7 +316,7 @@ static void run_case(struct bg_h5 *file, const char *name, enum bg_compute compu
                                                .mode = train ? BG_MODE_TRAIN : BG_MODE_EVAL,
                                                .compute = compute,
                                                .observe = true};
-    const struct bg_observer observer = {&t, see};
+    const struct bg_observer observer = {.self = &t, .see = see};
     const struct bg_run_moment moment = {.flags = BG_RUN_UPDATE_BN, .observer = &observer};
     OK(bg_program_create(&program, t.graph, &options));
     OK(bg_program_forward(program, &batch, &moment));

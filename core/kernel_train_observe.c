@@ -1,0 +1,250 @@
+/* What observers of gradients need of bf16 rows x channels, per channel, compiled once per
+ * instruction set: sums, extremes, and how many values are not finite.
+ *
+ * Lanes add runs of 16 vectors in f32 (core/kernel_train_panel.h). With u = 2^-24, to first order:
+ * |sum x - exact| <= 15 u sum |x|, the same for sum |x|, and |sum x^2 - exact| <= 16 u sum x^2:
+ * squares of bf16 are exact and fused into the sum. Blocks where f32 would lose squares, because a
+ * value is not finite, too large or all are tiny, are added value by value in f64 instead. */
+#include "core/kernel_train_panel.h"
+
+#include <math.h>
+
+/* Squares of what lies between are normal numbers in f32, sums of 16 too. */
+#define LEAST   0x1p-50
+#define LARGEST 0x1p60
+
+struct seen {
+    double sum[LANES], abs[LANES], square[LANES];
+    float min[LANES], max[LANES];
+};
+
+struct lanes {
+    vec sum[PARTS], abs[PARTS], square[PARTS], min[PARTS], max[PARTS];
+};
+
+/* n values, of which those behind n are 0. */
+INLINE void add_part(struct lanes *lanes, int k, vec x, int64_t n)
+{
+    const uint16_t some = first_lanes(n);
+    const vec low = vec_min(x, lanes->min[k]), high = vec_max(x, lanes->max[k]);
+
+    lanes->sum[k] = vec_add(lanes->sum[k], x);
+    lanes->abs[k] = vec_add(lanes->abs[k], vec_abs(x));
+    lanes->square[k] = vec_fma(x, x, lanes->square[k]);
+    lanes->min[k] = n == VEC ? low : vec_choose(some, low, lanes->min[k]);
+    lanes->max[k] = n == VEC ? high : vec_choose(some, high, lanes->max[k]);
+}
+
+INLINE void add_run(const uint16_t *x, const struct panel *panel, int64_t start, struct seen *to,
+                    bool whole)
+{
+    const int64_t end = run_end(panel, start);
+    struct lanes lanes;
+
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++) {
+        lanes.sum[k] = lanes.abs[k] = lanes.square[k] = vec_set(0.0f);
+        lanes.min[k] = vec_load(to->min + k * VEC);
+        lanes.max[k] = vec_load(to->max + k * VEC);
+    }
+    for (int64_t i = start; i < end; i++) {
+        const uint16_t *at = x + panel->at + i * panel->step;
+        UNROLL_FOUR
+        for (int k = 0; k < PARTS; k++) {
+            int64_t n = whole ? VEC : part_size(panel, i, k);
+            if (n <= 0)
+                break;
+            add_part(&lanes, k, vec_from_bf16(at + k * VEC, n), n);
+        }
+    }
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++) {
+        vec_add_to(to->sum + k * VEC, lanes.sum[k]);
+        vec_add_to(to->abs + k * VEC, lanes.abs[k]);
+        vec_add_to(to->square + k * VEC, lanes.square[k]);
+        vec_store(to->min + k * VEC, lanes.min[k], VEC);
+        vec_store(to->max + k * VEC, lanes.max[k], VEC);
+    }
+}
+
+#if BG_TRAIN_AVX512
+
+/* 32 values as they are stored: even and odd ones apart in f32; extremes as 16-bit integers. Among
+ * positive numbers, and among negative ones by size, the order of bits is that of values. */
+struct raw {
+    vec sum[2], abs[2], square[2];
+    __m512i high, low, least; /* signed maximum, unsigned maximum, unsigned minimum */
+};
+
+INLINE void add_raw(struct raw *raw, __m512i x)
+{
+    const vec v[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
+                      _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(-65536)))};
+
+    raw->high = _mm512_max_epi16(raw->high, x);
+    raw->low = _mm512_max_epu16(raw->low, x);
+    raw->least = _mm512_min_epu16(raw->least, x);
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; odd++) {
+        raw->sum[odd] = vec_add(raw->sum[odd], v[odd]);
+        raw->abs[odd] = vec_add(raw->abs[odd], vec_abs(v[odd]));
+        raw->square[odd] = vec_fma(v[odd], v[odd], raw->square[odd]);
+    }
+}
+
+/* Even and odd lanes in turns again. */
+INLINE void add_turns(double *totals, const vec x[2])
+{
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+
+    vec_add_to(totals, _mm512_permutex2var_ps(x[0], first, x[1]));
+    vec_add_to(totals + VEC, _mm512_permutex2var_ps(x[0], second, x[1]));
+}
+
+INLINE vec half_as_floats(__m512i x, int half)
+{
+    __m256i part = half == 0 ? _mm512_castsi512_si256(x) : _mm512_extracti64x4_epi64(x, 1);
+
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16));
+}
+
+/* The largest is the signed maximum, or, when all are negative, the unsigned minimum; the least is
+ * the unsigned maximum, or, when none is negative, the unsigned minimum. */
+INLINE void widen_raw(const struct raw *raw, float *min, float *max)
+{
+    const __mmask32 all_negative = _mm512_movepi16_mask(raw->high);
+    const __mmask32 negative = _mm512_movepi16_mask(raw->low);
+    const __m512i high = _mm512_mask_mov_epi16(raw->high, all_negative, raw->least);
+    const __m512i low = _mm512_mask_mov_epi16(raw->least, negative, raw->low);
+
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        float *to_min = min + half * VEC, *to_max = max + half * VEC;
+        vec_store(to_min, vec_min(half_as_floats(low, half), vec_load(to_min)), VEC);
+        vec_store(to_max, vec_max(half_as_floats(high, half), vec_load(to_max)), VEC);
+    }
+}
+
+static void add_whole_run(const uint16_t *x, const struct panel *panel, int64_t start,
+                          struct seen *to)
+{
+    const int64_t end = run_end(panel, start);
+    struct raw raw[2];
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        for (int odd = 0; odd < 2; odd++)
+            raw[k].sum[odd] = raw[k].abs[odd] = raw[k].square[odd] = vec_set(0.0f);
+        raw[k].high = _mm512_set1_epi16(INT16_MIN);
+        raw[k].low = _mm512_setzero_si512();
+        raw[k].least = _mm512_set1_epi16(-1);
+    }
+    for (int64_t i = start; i < end; i++) {
+        const uint16_t *at = x + panel->at + i * panel->step;
+        add_raw(&raw[0], _mm512_loadu_si512(at));
+        add_raw(&raw[1], _mm512_loadu_si512(at + 2 * VEC));
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        int lane = k * 2 * VEC;
+        add_turns(to->sum + lane, raw[k].sum);
+        add_turns(to->abs + lane, raw[k].abs);
+        add_turns(to->square + lane, raw[k].square);
+        widen_raw(&raw[k], to->min + lane, to->max + lane);
+    }
+}
+
+#else
+
+static void add_whole_run(const uint16_t *x, const struct panel *panel, int64_t start,
+                          struct seen *to)
+{
+    add_run(x, panel, start, to, true);
+}
+
+#endif
+
+static void add_any_run(const uint16_t *x, const struct panel *panel, int64_t start,
+                        struct seen *to)
+{
+    add_run(x, panel, start, to, false);
+}
+
+/* Did f32 hold all squares? Sums of |x| tell of what is not finite. */
+static bool is_plain(const struct panel *panel, const struct seen *seen)
+{
+    double largest = 0.0, total = 0.0;
+
+    for (int64_t j = 0; j < panel->width; j++) {
+        largest = fmax(largest, fmax(fabs((double)seen->min[j]), fabs((double)seen->max[j])));
+        total += seen->abs[j];
+    }
+    return total == 0.0 || (isfinite(total) && largest >= LEAST && largest <= LARGEST);
+}
+
+static void fold_extremes(const struct panel *panel, const struct seen *seen, int64_t stride,
+                          double *partial)
+{
+    for (int64_t c = 0; c < panel->channels; c++) {
+        float min = seen->min[c], max = seen->max[c];
+        for (int64_t j = c; j < panel->width; j += panel->channels) {
+            min = seen->min[j] < min ? seen->min[j] : min;
+            max = seen->max[j] > max ? seen->max[j] : max;
+        }
+        partial[SEEN_MIN * stride + c] = (double)min;
+        partial[SEEN_MAX * stride + c] = (double)max;
+        partial[SEEN_NOT_FINITE * stride + c] = 0.0;
+    }
+}
+
+/* One channel of the block, value by value. */
+static void add_slowly(const struct bg_kernel_train_sums *in, int64_t c, double *partial)
+{
+    const uint16_t *x = in->z[0] + in->first * in->channels + c;
+    double seen[BG_TRAIN_SEEN] = {[SEEN_MIN] = INFINITY, [SEEN_MAX] = -INFINITY};
+
+    for (int64_t r = 0; r < in->rows; r++) {
+        uint32_t bits = (uint32_t)x[r * in->channels] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        double d = (double)value;
+        if (!isfinite(value)) {
+            seen[SEEN_NOT_FINITE] += 1.0;
+            continue;
+        }
+        seen[SEEN_SUM] += d;
+        seen[SEEN_ABS] += fabs(d);
+        seen[SEEN_SQUARE] += d * d;
+        seen[SEEN_MIN] = d < seen[SEEN_MIN] ? d : seen[SEEN_MIN];
+        seen[SEEN_MAX] = d > seen[SEEN_MAX] ? d : seen[SEEN_MAX];
+    }
+    for (int i = 0; i < BG_TRAIN_SEEN; i++)
+        partial[i * in->channels + c] = seen[i];
+}
+
+void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial)
+{
+    const struct panel panel = make_panel(in);
+    const int64_t stride = in->channels;
+    struct seen seen = {{0}, {0}, {0}, {0}, {0}};
+
+    for (int j = 0; j < LANES; j++) {
+        seen.min[j] = INFINITY;
+        seen.max[j] = -INFINITY;
+    }
+    for (int64_t i = 0; i < panel.count; i += BG_TRAIN_RUN)
+        if (all_whole(&panel, run_end(&panel, i)))
+            add_whole_run(in->z[0], &panel, i, &seen);
+        else
+            add_any_run(in->z[0], &panel, i, &seen);
+    if (!is_plain(&panel, &seen)) {
+        for (int64_t c = in->channel; c < in->channel + panel.channels; c++)
+            add_slowly(in, c, partial);
+        return;
+    }
+    fold(&panel, seen.sum, partial + SEEN_SUM * stride + in->channel);
+    fold(&panel, seen.abs, partial + SEEN_ABS * stride + in->channel);
+    fold(&panel, seen.square, partial + SEEN_SQUARE * stride + in->channel);
+    fold_extremes(&panel, &seen, stride, partial + in->channel);
+}
