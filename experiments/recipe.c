@@ -154,24 +154,34 @@ out:
     return rc;
 }
 
+bool bg_recipe_trains_quantized(const struct bg_recipe *recipe)
+{
+    const struct bg_quantize_section *quantize = &recipe->quantize;
+    return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0;
+}
+
 /* A stage that has nothing to work on is better refused before the first one runs. */
 static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
 {
     const struct bg_yaml *root = bg_document_root(recipe->document);
     const struct bg_yaml *node = bg_yaml_get(root, "stages");
     bool selects = bg_recipe_has_stage(recipe, BG_STAGE_SELECT);
-    bool planned = *recipe->quantize.plan != '\0';
+    bool planned = bg_recipe_trains_quantized(recipe);
     if (bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE) && !selects && !planned)
         bg_options_error(errors, node ? node : root, "stages",
-                         "finetune needs the select stage or quantize.plan");
+                         "finetune needs the select stage, quantize.plan or quantize.weight_bits");
     if (planned && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
         bg_options_error(
             errors, node ? node : root, "stages",
-            "quantize.plan needs the train stage; select.plan is for a trained network");
-    if (planned && selects)
-        bg_options_error(
-            errors, node ? node : root, "stages",
-            "quantize.plan trains in the plan's bits from the start: leave select out");
+            "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
+            "for a trained network");
+    if (*recipe->quantize.plan &&
+        (recipe->quantize.weight_bits || recipe->quantize.activation_bits))
+        bg_options_error(errors, node ? node : root, "quantize",
+                         "plan says all bits: leave weight_bits and activation_bits out");
+    if (*recipe->quantize.plan && *recipe->select.plan && selects)
+        bg_options_error(errors, node ? node : root, "select",
+                         "quantize.plan and select.plan: a run takes one plan file");
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)

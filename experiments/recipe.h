@@ -34,10 +34,11 @@ struct bg_quantize_section {
     const struct bg_yaml *weight_range, *activation_range;
     int64_t calibration_batches;
     bool recalibrate_bn;
-    int rounding; /* enum bg_rounding */
-    int requant;  /* 0: what the plan says; else enum bg_requant_mode + 1 */
-    char
-        plan[BG_OPTION_TEXT]; /* train in the bits of this plan from the start; "" = train in f32 */
+    int rounding;              /* enum bg_rounding */
+    int requant;               /* 0: what the plan says; else enum bg_requant_mode + 1 */
+    char plan[BG_OPTION_TEXT]; /* train in the bits of this plan from the start; "" = see below */
+    /* without a plan: train in these from the start, first and last layer in edge_bits */
+    int64_t weight_bits, activation_bits, edge_bits; /* 0 = f32; edge_bits 0 = as the others */
 };
 
 /* The top level as the table reads it. */
@@ -70,6 +71,9 @@ struct bg_recipe {
     void *policy_options;
     struct bg_text resolved; /* the recipe with every default filled in */
 };
+
+/* Is there a plan before training? */
+bool bg_recipe_trains_quantized(const struct bg_recipe *recipe);
 
 /* Reads a file with overrides "key.path=value". Several errors are printed through the log, one
  * line each, and the sentence counts them. */

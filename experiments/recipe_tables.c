@@ -23,7 +23,7 @@ const struct bg_option bg_top_table[] = {
     {"seed", BG_OPT_INT, TOP(seed), "1", 0, 4294967295.0, NULL, "of every random draw"},
     {"threads", BG_OPT_INT, TOP(threads), "2", 1, 256, NULL,
      "of the math loops; part of the recipe because oneDNN's sums depend on it"},
-    {"compute", BG_OPT_CHOICE, TOP(compute), "exact", 0, 0, compute_names,
+    {"compute", BG_OPT_CHOICE, TOP(compute), "fast", 0, 0, compute_names,
      "fast: training on codes and bf16 where plan and CPU allow; exact: f32 through oneDNN; "
      "reference: naive loops"},
     {"weights", BG_OPT_TEXT, TOP(weights), "''", 0, 0, NULL,
@@ -77,6 +77,13 @@ const struct bg_option bg_quantize_table[] = {
      "where there is none"},
     {"plan", BG_OPT_TEXT, QUANTIZE(plan), "''", 0, 0, NULL,
      "plan file: train in its bits from the start"},
+    {"weight_bits", BG_OPT_INT, QUANTIZE(weight_bits), "0", 0, BG_BITS_MAX, NULL,
+     "train all weights in so many bits from the start; 0 = f32"},
+    {"activation_bits", BG_OPT_INT, QUANTIZE(activation_bits), "0", 0, BG_BITS_MAX, NULL,
+     "the same of every layer's input"},
+    {"edge_bits", BG_OPT_INT, QUANTIZE(edge_bits), "8", 0, BG_BITS_MAX, NULL,
+     "first and last layer in so many bits instead, where the others are quantized; 0 = as the "
+     "others"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 const struct bg_option bg_evaluate_table[] = {{"batch", BG_OPT_INT,

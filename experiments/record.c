@@ -76,7 +76,9 @@ static const struct {
     [BG_TABLE_INTEGERS] = {"evaluation/integers", integer_columns},
 };
 
-const char *const bg_evaluated_names[BG_EVALUATED] = {"fp32", "quantized", "finetuned"};
+const char *const bg_evaluated_names[BG_EVALUATED] = {"fp32", "quantized", "finetuned", "trained"};
+const enum bg_evaluated bg_evaluated_order[BG_EVALUATED] = {
+    BG_EVALUATED_FP32, BG_EVALUATED_TRAINED, BG_EVALUATED_QUANTIZED, BG_EVALUATED_FINETUNED};
 
 static enum bg_status copy_names(char (**out)[BG_NAME_MAX], const char *const *names, int count)
 {

@@ -90,9 +90,12 @@ enum bg_evaluated {
     BG_EVALUATED_FP32,
     BG_EVALUATED_QUANTIZED,
     BG_EVALUATED_FINETUNED,
+    BG_EVALUATED_TRAINED, /* in the bits training started in, where others were selected later */
     BG_EVALUATED
 };
 extern const char *const bg_evaluated_names[BG_EVALUATED];
+/* In the order of work, for tables. */
+extern const enum bg_evaluated bg_evaluated_order[BG_EVALUATED];
 enum bg_evaluated_part { BG_ON_VALIDATION, BG_ON_TEST };
 
 /* Profiles: along training, of the profile stage, along fine-tuning. */

@@ -63,14 +63,15 @@ static void add_row(struct bg_text *html, const char *key, const char *value)
 
 void bg_report_summary(const struct bg_record *record, struct bg_text *html)
 {
-    static const char *const labels[BG_EVALUATED] = {"fp32 test accuracy", "quantized",
-                                                     "finetuned"};
+    static const char *const labels[BG_EVALUATED] = {"fp32 test accuracy", "quantized", "finetuned",
+                                                     "trained"};
     const struct bg_table *costs = &record->table[BG_TABLE_COSTS];
     const struct bg_environment *environment = &record->environment;
 
     bg_text_add(html, "<div class=\"tiles\">\n");
-    for (int k = 0; k < BG_EVALUATED; k++) {
-        const union bg_cell *row = bg_record_evaluation(record, (enum bg_evaluated)k, BG_ON_TEST);
+    for (int i = 0; i < BG_EVALUATED; i++) {
+        enum bg_evaluated k = bg_evaluated_order[i];
+        const union bg_cell *row = bg_record_evaluation(record, k, BG_ON_TEST);
         if (row)
             tile(html, labels[k], "percent", row[BG_EVAL_ACCURACY].real);
     }
@@ -205,13 +206,15 @@ static double class_accuracy(const struct bg_record *record, int kind, int64_t c
 
 void bg_report_classes(const struct bg_record *record, struct bg_text *html)
 {
-    bg_text_add(html, "<table><thead><tr><th>class</th><th>test samples</th><th>fp32</th>"
-                      "<th>quantized</th><th>finetuned</th></tr></thead><tbody>\n");
+    bg_text_add(html, "<table><thead><tr><th>class</th><th>test samples</th>");
+    for (int i = 0; i < BG_EVALUATED; i++)
+        bg_text_add(html, "<th>%s</th>", bg_evaluated_names[bg_evaluated_order[i]]);
+    bg_text_add(html, "</tr></thead><tbody>\n");
     for (int64_t c = 0; c < record->spec.classes; c++) {
         int64_t count = 0;
         double accuracy[BG_EVALUATED];
         for (int k = 0; k < BG_EVALUATED; k++)
-            accuracy[k] = class_accuracy(record, k, c, &count);
+            accuracy[k] = class_accuracy(record, (int)bg_evaluated_order[k], c, &count);
         bg_text_add(html, "<tr><td>%lld</td><td>%lld</td>", (long long)c, (long long)count);
         for (int k = 0; k < BG_EVALUATED; k++) {
             if (isnan(accuracy[k]))

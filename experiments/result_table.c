@@ -36,12 +36,12 @@ static void add_layer(const struct bg_record *record, int64_t row, struct bg_tex
 
 static void add_accuracies(const struct bg_record *record, struct bg_text *out)
 {
-    static const char *const words[BG_EVALUATED] = {"fp32", "quantized", "finetuned"};
-    for (int k = 0; k < BG_EVALUATED; k++) {
-        const union bg_cell *test = bg_record_evaluation(record, (enum bg_evaluated)k, BG_ON_TEST);
+    for (int i = 0; i < BG_EVALUATED; i++) {
+        enum bg_evaluated k = bg_evaluated_order[i];
+        const union bg_cell *test = bg_record_evaluation(record, k, BG_ON_TEST);
         if (test)
-            bg_text_add(out, "%-10s test accuracy %6.2f %%  (%lld of %lld)\n", words[k],
-                        100.0 * test[BG_EVAL_ACCURACY].real,
+            bg_text_add(out, "%-10s test accuracy %6.2f %%  (%lld of %lld)\n",
+                        bg_evaluated_names[k], 100.0 * test[BG_EVAL_ACCURACY].real,
                         (long long)test[BG_EVAL_CORRECT].integer,
                         (long long)test[BG_EVAL_COUNT].integer);
     }

@@ -205,6 +205,33 @@ out:
     return rc;
 }
 
+/* The plan that training starts in: the file's, or the same bits for all layers but the edges. */
+static enum bg_status make_start(struct bg_run *run)
+{
+    const struct bg_quantize_section *quantize = &run->recipe->quantize;
+    struct bg_plan *plan = &run->start;
+    struct bg_plan edges = {0};
+    int last = run->record.layers - 1;
+    enum bg_status rc = BG_OK;
+
+    if (!bg_recipe_trains_quantized(run->recipe))
+        goto out;
+    if (*quantize->plan) {
+        TRY(bg_plan_copy(plan, &run->given));
+        goto out;
+    }
+    TRY(bg_net_plan(run->net, (int)quantize->weight_bits, (int)quantize->activation_bits, plan));
+    TRY(bg_net_plan(run->net, quantize->weight_bits > 0 ? (int)quantize->edge_bits : 0,
+                    quantize->activation_bits > 0 ? (int)quantize->edge_bits : 0, &edges));
+    for (int i = 0; quantize->edge_bits > 0 && i <= last; i += last > 0 ? last : 1)
+        memcpy(plan->layer[i].spec, edges.layer[i].spec, sizeof plan->layer[i].spec);
+    TRY(bg_run_apply(run, plan)); /* what the graph refuses, it refuses now */
+    TRY(bg_run_apply(run, NULL));
+out:
+    bg_plan_free(&edges);
+    return rc;
+}
+
 static enum bg_status name_layers(struct bg_run *run)
 {
     const struct bg_graph *graph = run->net->graph;
@@ -249,6 +276,7 @@ static enum bg_status fill_record(struct bg_run *run)
         TRY(bg_trainer_profile_make(run->net, run->recipe->profile.per_channel,
                                     &record->profile[i]));
     TRY(read_given(run));
+    TRY(make_start(run));
     TRY(bg_run_list_implementations(run));
 out:
     return rc;
@@ -332,6 +360,7 @@ void bg_run_close(struct bg_run *run)
     bg_data_close(run->data);
     bg_plan_free(&run->plan);
     bg_plan_free(&run->given);
+    bg_plan_free(&run->start);
     bg_record_free(&run->record);
     drop_lock(run);
     if (run->made_dir)

@@ -25,6 +25,7 @@ struct bg_run {
     struct bg_trainer *trainer;
     struct bg_plan plan;  /* on the net now; count 0 = f32 */
     struct bg_plan given; /* from the recipe's plan file; count 0 = none */
+    struct bg_plan start; /* training starts in it; count 0 = in f32 */
     struct bg_record record;
     int stage; /* index into recipe->stage: the next or present one; recipe->stages = finished */
     struct bg_train_state state; /* inside a training stage */

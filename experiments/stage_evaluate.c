@@ -109,7 +109,9 @@ enum bg_status bg_stage_evaluate(struct bg_run *run)
     enum bg_status rc = BG_OK;
 
     TRY(network(run, trained ? "train" : "initial",
-                trained && *recipe->quantize.plan ? BG_EVALUATED_QUANTIZED : BG_EVALUATED_FP32));
+                run->start.count == 0                          ? BG_EVALUATED_FP32
+                : bg_recipe_has_stage(recipe, BG_STAGE_SELECT) ? BG_EVALUATED_TRAINED
+                                                               : BG_EVALUATED_QUANTIZED));
     if (bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
         TRY(network(run, "select", BG_EVALUATED_QUANTIZED));
     if (bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))

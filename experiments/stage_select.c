@@ -35,7 +35,7 @@ out:
 static enum bg_status go_back(struct search *search)
 {
     enum bg_status rc = BG_OK;
-    TRY(bg_run_apply(search->run, NULL));
+    TRY(bg_run_apply(search->run, search->run->start.count > 0 ? &search->run->start : NULL));
     TRY(bg_net_restore(search->run->net, search->trained));
 out:
     return rc;
@@ -233,7 +233,8 @@ static enum bg_status prepare(struct search *search)
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false,
                           &search->validation));
-    TRY(bg_run_apply(run, NULL));
+    if (run->start.count == 0)
+        TRY(bg_run_apply(run, NULL));
     TRY(bg_net_snapshot(run->net, &search->trained));
 out:
     return rc;

@@ -105,7 +105,7 @@ static enum bg_status start_with_plan(struct bg_run *run)
 {
     struct bg_source *source = NULL;
     enum bg_status rc = BG_OK;
-    TRY(bg_run_apply(run, &run->given));
+    TRY(bg_run_apply(run, &run->start));
     TRY(bg_run_write_plan(run, "train"));
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &source));
     TRY(bg_trainer_calibrate(run->trainer, source, run->recipe->quantize.calibration_batches,
@@ -123,7 +123,7 @@ enum bg_status bg_stage_train(struct bg_run *run)
                                 .steps = &run->record.table[BG_TABLE_TRAIN_STEPS],
                                 .epochs = &run->record.table[BG_TABLE_TRAIN_EPOCHS]};
     enum bg_status rc = BG_OK;
-    if (run->state.step == 0 && *run->recipe->quantize.plan)
+    if (run->state.step == 0 && run->start.count > 0)
         TRY(start_with_plan(run));
     TRY(train(&training, &run->record.profile[BG_PROFILE_TRAIN]));
 out:

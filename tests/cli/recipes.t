@@ -59,7 +59,19 @@ err~ bitgrad: .*stages: train cannot come after select
 exit: 65
 
 $ bitgrad run ${RECIPES}/tiny.yaml 'stages=[train, finetune]'
-err~ bitgrad: .*stages: finetune needs the select stage or quantize.plan
+err~ bitgrad: .*stages: finetune needs the select stage, quantize.plan or quantize.weight_bits
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml quantize.weight_bits=4 'stages=[select, evaluate]'
+err~ bitgrad: .*stages: quantize.plan, weight_bits and activation_bits need the train stage; .*
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml quantize.weight_bits=4 quantize.plan=p.txt 'stages=[train, evaluate]'
+err~ bitgrad: .*quantize: plan says all bits: leave weight_bits and activation_bits out
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml quantize.weight_bits=17
+err~ bitgrad: .*quantize.weight_bits: .*17.*16
 exit: 65
 
 $ bitgrad run ${RECIPES}/tiny.yaml name=a/b

@@ -105,5 +105,19 @@ out...
 # A plan edited by hand: from the start, and for the trained network.
 $ sed 's/w=s[0-9]*/w=s6/' whole/plan.txt > six.txt; bash go --out six -q select.plan=six.txt > /dev/null; grep -c w=s6 six/plan.txt
 out: 3
+# Bits from the start, others selected from there; the edges keep 8.
+$ bash go --out low -q quantize.weight_bits=4 quantize.activation_bits=5 'stages=[train, evaluate]' > /dev/null; grep -o '^[a-z0-9]* .*a=u[0-9]*' low/plan.txt | tr -s ' '
+out: conv1 w=s8/channel a=u8
+out: conv2 w=s4/channel a=u5
+out: fc w=s8/channel a=u8
+$ bash go --out low -q quantize.weight_bits=4 quantize.edge_bits=0 'stages=[train, evaluate]' | head -1
+err~ bitgrad: low holds a run of another recipe: .*
+$ bash go --out both -q quantize.weight_bits=8 quantize.activation_bits=8 | grep -o '^[a-z]* *test accuracy'
+out: trained    test accuracy
+out: quantized  test accuracy
+out: finetuned  test accuracy
+$ kill_at 'select: 0 of' bash go --out killed8 quantize.weight_bits=8 quantize.activation_bits=8 checkpoint.every_steps=3 --verbose; bash go --out killed8 -q quantize.weight_bits=8 quantize.activation_bits=8 checkpoint.every_steps=3 > /dev/null; bash go --out once8 -q quantize.weight_bits=8 quantize.activation_bits=8 checkpoint.every_steps=3 > /dev/null; bitgrad diff once8 killed8
+out: equal
+
 $ bash go --out start -q quantize.plan=six.txt 'stages=[train, evaluate]' | grep -c 'test accuracy'; cmp start/plan.txt six/plan.txt
 out: 1
