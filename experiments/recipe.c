@@ -160,6 +160,21 @@ bool bg_recipe_trains_quantized(const struct bg_recipe *recipe)
     return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0;
 }
 
+/* Two sayings of the same bits. */
+static void check_plans(const struct bg_recipe *recipe, const struct bg_yaml *at,
+                        struct bg_text *errors)
+{
+    const struct bg_quantize_section *quantize = &recipe->quantize;
+    if (!*quantize->plan)
+        return;
+    if (quantize->weight_bits || quantize->activation_bits)
+        bg_options_error(errors, at, "quantize",
+                         "plan says all bits: leave weight_bits and activation_bits out");
+    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
+        bg_options_error(errors, at, "select",
+                         "quantize.plan and select.plan: a run takes one plan file");
+}
+
 /* A stage that has nothing to work on is better refused before the first one runs. */
 static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
 {
@@ -175,13 +190,7 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             errors, node ? node : root, "stages",
             "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
             "for a trained network");
-    if (*recipe->quantize.plan &&
-        (recipe->quantize.weight_bits || recipe->quantize.activation_bits))
-        bg_options_error(errors, node ? node : root, "quantize",
-                         "plan says all bits: leave weight_bits and activation_bits out");
-    if (*recipe->quantize.plan && *recipe->select.plan && selects)
-        bg_options_error(errors, node ? node : root, "select",
-                         "quantize.plan and select.plan: a run takes one plan file");
+    check_plans(recipe, node ? node : root, errors);
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
