@@ -121,6 +121,7 @@ struct bg_compile {
     bool train;
     int64_t batch;
     bool need_dx; /* the step's input needs a gradient */
+    bool codes;   /* layers run on codes where they can (coded.h) */
 };
 
 /* What forward and backward may know. */
@@ -263,6 +264,10 @@ BG_MUST enum bg_status bg_weighted_forward(struct bg_step *step, const struct bg
 BG_MUST enum bg_status bg_weighted_backward(struct bg_step *step, const struct bg_run *run);
 void bg_weighted_destroy(struct bg_step *step);
 void bg_weighted_implementation(const struct bg_step *step, struct bg_implementation *out);
+bool bg_weighted_is_coded(const struct bg_step *step); /* runs on codes (coded.h) */
+
+/* op_dropout.c: what training multiplies kept values by; 1 for nodes of other ops. */
+float bg_dropout_factor(const struct bg_node *node);
 
 /* pooled.c: what max and average pooling share. */
 BG_MUST enum bg_status bg_pooled_infer(struct bg_node *node);

@@ -21,16 +21,29 @@ static enum bg_status infer(struct bg_node *node)
     return BG_OK;
 }
 
+extern const struct bg_op bg_op_dropout;
+
+/* What is kept is multiplied by. */
+static float keep_factor(const struct dropout *dropout)
+{
+    return (float)(1.0 / (1.0 - dropout->probability));
+}
+
+float bg_dropout_factor(const struct bg_node *node)
+{
+    return node->op == &bg_op_dropout ? keep_factor(node->attributes) : 1.0f;
+}
+
 /* y[i] = keep(i) ? x[i] * factor : 0. Four draws make one call of the generator. */
 static void mask(const struct bg_step *step, const struct bg_run *run, const float *x, float *y)
 {
-    double probability = ((const struct dropout *)step->node->attributes)->probability;
+    const struct dropout *dropout = step->node->attributes;
     struct bg_rng rng = {.seed = bg_rng_hash(run->moment->seed, step->node->name),
                          .stream = BG_STREAM_DROPOUT,
                          .step = (uint32_t)run->moment->step};
     int64_t n = bg_tensor_count(&step->out), groups = (n + 3) / 4;
-    uint64_t limit = (uint64_t)(probability * 0x1p32);
-    float factor = (float)(1.0 / (1.0 - probability));
+    uint64_t limit = (uint64_t)(dropout->probability * 0x1p32);
+    float factor = keep_factor(dropout);
 
 #pragma omp parallel for schedule(static)
     for (int64_t group = 0; group < groups; group++) {
@@ -61,7 +74,6 @@ static enum bg_status backward(struct bg_step *step, const struct bg_run *run)
     return BG_OK;
 }
 
-extern const struct bg_op bg_op_dropout;
 const struct bg_op bg_op_dropout = {
     .name = "dropout",
     .flags =

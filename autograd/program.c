@@ -1,6 +1,8 @@
 /* Programs: creation, destruction and the readers of program.h. Running stands in program_run.c. */
 #include "autograd/program.h"
 
+#include <stdio.h>
+
 #include "autograd/program_private.h"
 
 static enum bg_status check_options(const struct bg_graph *graph,
@@ -22,7 +24,8 @@ out:
     return rc;
 }
 
-/* A fast program when there is one for this graph, else an exact one that says why. */
+/* A fast program when there is one for this graph, else an f32 one that says why, with layers on
+ * codes where the CPU can. */
 static enum bg_status try_fast(struct bg_program *program)
 {
     enum bg_status rc = BG_OK;
@@ -33,6 +36,7 @@ static enum bg_status try_fast(struct bg_program *program)
     rc = bg_fast_create(&program->fast, program->graph, &program->options);
     if (rc != BG_E_UNSUPPORTED)
         return rc;
+    program->codes = bg_train_available();
     return bg_arena_text(program->arena, &program->slow, bg_error());
 }
 
@@ -106,11 +110,28 @@ int64_t bg_program_bytes(const struct bg_program *program)
     return program->fast != NULL ? program->fast->bytes : program->bytes;
 }
 
-bool bg_program_is_fast(const struct bg_program *program, const char **why)
+struct bg_fastness bg_program_fastness(const struct bg_program *program)
 {
-    if (why != NULL)
-        *why = program->slow;
-    return program->fast != NULL;
+    bool whole = program->fast != NULL;
+
+    return (struct bg_fastness){.whole = whole,
+                                .coded = whole ? program->graph->layers : program->coded,
+                                .layers = program->graph->layers,
+                                .why = program->slow};
+}
+
+const char *bg_fastness_text(const struct bg_fastness *fastness, char *out, size_t size)
+{
+    const char *why = *fastness->why != '\0' ? fastness->why : "not asked to";
+
+    if (fastness->whole)
+        (void)snprintf(out, size, "all fast: %d layers on codes and bf16", fastness->layers);
+    else if (fastness->coded > 0)
+        (void)snprintf(out, size, "partly fast: %d of %d layers on codes, the rest in f32 (%s)",
+                       fastness->coded, fastness->layers, why);
+    else
+        (void)snprintf(out, size, "not fast, all in f32: %s", why);
+    return out;
 }
 
 int bg_program_implementation_count(const struct bg_program *program)

@@ -4,6 +4,7 @@
 #define BG_AUTOGRAD_PROGRAM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "autograd/graph.h"
@@ -20,8 +21,8 @@ enum bg_mode {
 enum bg_compute {
     BG_COMPUTE_EXACT,     /* f32 through oneDNN and core/kernel */
     BG_COMPUTE_REFERENCE, /* f32 results from the naive references */
-    BG_COMPUTE_FAST /* training in 1 to 8 bits on codes and bf16 (fast.h) where graph, plan and CPU
-                       allow; exact otherwise */
+    BG_COMPUTE_FAST /* training in 1 to 8 bits on codes and bf16: the whole network (fast.h) where
+                       graph and plan allow, else the layers that can (coded.h), the rest exact */
 };
 
 struct bg_program_options {
@@ -89,9 +90,15 @@ const struct bg_tensor *bg_program_value(const struct bg_program *program, const
 int64_t
 bg_program_bytes(const struct bg_program *program); /* activation, gradient and scratch memory */
 
-/* Does the program train on codes and bf16? If not although asked to, *why (may be NULL) says what
- * stands in the way, else "". */
-bool bg_program_is_fast(const struct bg_program *program, const char **why);
+/* How much of a program trains on codes and bf16. */
+struct bg_fastness {
+    bool whole;        /* all of it, the tensors between layers too */
+    int coded, layers; /* layers that run on codes, of all */
+    const char *why;   /* what stands in the way of `whole` although it was asked for, else "" */
+};
+struct bg_fastness bg_program_fastness(const struct bg_program *program);
+/* One line about it; returns out. */
+const char *bg_fastness_text(const struct bg_fastness *fastness, char *out, size_t size);
 
 /* One line per node that runs a primitive: node, op, forward, backward data, backward weights
  * implementation. */

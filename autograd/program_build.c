@@ -94,7 +94,8 @@ static enum bg_status compile_steps(struct bg_program *program)
     struct bg_compile compile = {.arena = program->arena,
                                  .compute = program->options.compute,
                                  .train = program->options.mode == BG_MODE_TRAIN,
-                                 .batch = program->options.batch};
+                                 .batch = program->options.batch,
+                                 .codes = program->codes};
 
     for (int i = 0; i < program->steps; i++) {
         struct bg_step *step = &program->step[i];
@@ -105,6 +106,7 @@ static enum bg_status compile_steps(struct bg_program *program)
         rc = step->op->compile(&compile, step);
         if (rc != BG_OK)
             return bg_fail_prefix(rc, "%s %s: ", step->op->name, step->node->name);
+        program->coded += (step->op->flags & BG_OP_LAYER) != 0 && bg_weighted_is_coded(step);
     }
     return rc;
 }

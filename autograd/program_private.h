@@ -23,6 +23,8 @@ struct bg_program {
     enum bg_phase phase;
     struct bg_fast *fast; /* runs everything, when there is one: no steps then */
     const char *slow;     /* why a fast program was asked for and is none */
+    bool codes;           /* it was asked for and the CPU could: layers run on codes (coded.h) */
+    int coded;            /* layers that do */
 };
 
 /* Times: step s runs forward at time s and backward at time 2 * steps - 1 - s. */

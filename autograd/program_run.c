@@ -101,6 +101,8 @@ enum bg_status bg_program_forward(struct bg_program *program, const struct bg_ba
         program->phase = BG_PHASE_FORWARD;
         goto out;
     }
+    if (program->coded > 0 && (run.moment->flags & BG_RUN_BYPASS) != 0)
+        FAIL(BG_E_USAGE, "layers on codes need what their quantizers would pass by");
     TRY(refresh_weights(program));
     for (int i = 0; i < program->steps; i++)
         TRY(forward_step(&program->step[i], &run));

@@ -1,16 +1,17 @@
 /* What convolution and linear layers share: a bg_conv_shape (linear is 1x1 on a 1x1 image), weight
- * and bias as params[0] and [1], the oneDNN primitives or the naive references.
+ * and bias as params[0] and [1], the oneDNN primitives, the naive references, or codes (coded.h).
  *
  * Packed weights are per program: they are packed anew whenever the serial of param->forward is not
  * the one that was packed. Backward fills the gradients of weight and bias; the straight-through
  * estimator of a quantized weight is applied behind it (program_run.c). */
-#include "autograd/op.h"
+#include "autograd/coded.h"
 #include "core/dnn.h"
 #include "core/ref.h"
 
 struct weighted {
     struct bg_conv_shape shape;
-    struct bg_dnn_conv *conv; /* NULL in the reference compute */
+    struct bg_coded *coded;   /* runs everything, when there is one */
+    struct bg_dnn_conv *conv; /* NULL then and in the reference compute */
     uint64_t packed;          /* serial of the packed content */
 };
 
@@ -23,6 +24,12 @@ enum bg_status bg_weighted_compile(const struct bg_compile *compile, struct bg_s
     TRY(bg_arena_alloc(compile->arena, &state, 1, sizeof *state));
     step->state = state;
     state->shape = *shape;
+    if (compile->codes) {
+        rc = bg_coded_create(&state->coded, compile, step, shape);
+        if (rc != BG_E_UNSUPPORTED)
+            goto out;
+        rc = BG_OK;
+    }
     if (compile->compute == BG_COMPUTE_EXACT)
         TRY(bg_dnn_conv_create(&state->conv, shape, step->node->params > 1, compile->train,
                                compile->train && compile->need_dx));
@@ -44,6 +51,10 @@ enum bg_status bg_weighted_forward(struct bg_step *step, const struct bg_run *ru
     const float *src = bg_f32(&step->in[0]);
     float *dst = bg_f32(&step->out);
 
+    if (state->coded != NULL) {
+        TRY(bg_coded_forward(state->coded, step));
+        goto out;
+    }
     if (run->compute == BG_COMPUTE_REFERENCE) {
         bg_ref_conv_forward(&state->shape, src, w, bias, dst);
         goto out;
@@ -67,6 +78,10 @@ enum bg_status bg_weighted_backward(struct bg_step *step, const struct bg_run *r
     float *dw = bg_f32(&node->param[0]->grad), *dsrc = bg_f32(&step->d_in[0]);
     float *dbias = node->params > 1 ? bg_f32(&node->param[1]->grad) : NULL;
 
+    if (state->coded != NULL) {
+        TRY(bg_coded_backward(state->coded, step));
+        goto out;
+    }
     if (run->compute == BG_COMPUTE_REFERENCE) {
         bg_ref_conv_backward_weights(&state->shape, src, ddst, dw, dbias);
         if (dsrc != NULL)
@@ -84,15 +99,26 @@ void bg_weighted_destroy(struct bg_step *step)
 {
     struct weighted *state = step->state;
 
-    if (state != NULL)
-        bg_dnn_conv_destroy(state->conv);
+    if (state == NULL)
+        return;
+    bg_coded_destroy(state->coded);
+    bg_dnn_conv_destroy(state->conv);
+}
+
+bool bg_weighted_is_coded(const struct bg_step *step)
+{
+    const struct weighted *state = step->state;
+
+    return state->coded != NULL;
 }
 
 void bg_weighted_implementation(const struct bg_step *step, struct bg_implementation *out)
 {
     const struct weighted *state = step->state;
 
-    if (state->conv == NULL)
+    if (state->coded != NULL)
+        bg_coded_implementation(state->coded, out);
+    else if (state->conv == NULL)
         out->forward = out->backward_data = out->backward_weights = "reference";
     else
         bg_dnn_conv_implementations(state->conv, &out->forward, &out->backward_data,

@@ -130,6 +130,21 @@ static void scale_to_f32(const struct bg_kernel_train_apply *in, float *y)
     }
 }
 
+static void affine_to_f32(const struct bg_kernel_train_apply *in, float *y)
+{
+    int64_t lane = in->first % in->period;
+
+    for (int64_t i = 0; i < in->n; i += VEC) {
+        int64_t n = in->n - i < VEC ? in->n - i : VEC;
+        vec z = vec_from_bf16(in->z[0] + in->first + i, n);
+        vec_store(y + i,
+                  vec_fma(z, numbers_at(in, false, in->a[0], lane),
+                          numbers_at(in, false, in->b[0], lane)),
+                  n);
+        lane = next_lane(lane, in->period);
+    }
+}
+
 static void spread(const uint16_t *g, int64_t pixels, int64_t channels, float factor, uint16_t *dx)
 {
     const vec f = vec_set(factor);
@@ -248,4 +263,6 @@ const struct bg_kernel_train_table BG_KERNEL_TABLE(train) = {
     .from_f32 = from_f32,
     .to_f32 = to_f32,
     .scale_to_f32 = scale_to_f32,
+    .affine_to_f32 = affine_to_f32,
+    .scale_from_f32 = BG_TRAIN_NAME(train_scale_from_f32),
 };

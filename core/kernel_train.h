@@ -51,6 +51,7 @@ struct bg_kernel_train_sums {
     const uint16_t *d[BG_TRAIN_TERMS], *z[BG_TRAIN_TERMS];
     const uint8_t *mask;
     uint16_t *g;
+    const float *x, *factor; /* scale: factor[channel] */
 };
 
 struct bg_kernel_train_apply {
@@ -85,6 +86,10 @@ struct bg_kernel_train_table {
     void (*to_f32)(const uint16_t *x, int64_t n, float factor, float *y);
     /* y[i] = z[0] * a[0] of element first + i */
     void (*scale_to_f32)(const struct bg_kernel_train_apply *in, float *y);
+    /* y[i] = fma(z[0], a[0], b[0]) of element first + i */
+    void (*affine_to_f32)(const struct bg_kernel_train_apply *in, float *y);
+    /* g = x * factor; partial[c] = sum x */
+    void (*scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
 };
 
 /* Channels of a panel, rows of a vector (side by side when channels are few) and of a block. */
@@ -114,6 +119,11 @@ void bg_kernel_train_observe(const struct bg_kernel_train_table *table,
                              const struct bg_train_observe *in);
 void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
                            const struct bg_train_apply *in);
+void bg_kernel_train_affine(const struct bg_kernel_train_table *table,
+                            const struct bg_train_apply *in, float *y); /* z, a, b of term 0 */
+void bg_kernel_train_scale_from(const struct bg_kernel_train_table *table,
+                                const struct bg_kernel_train_sums *all, double *sum,
+                                double *scratch); /* all: rows, channels, x, factor, g */
 
 /* Files of this family that others call: one of each for every instruction set. */
 #ifdef BG_ISA
@@ -123,6 +133,7 @@ void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
 void BG_TRAIN_NAME(train_statistics)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial);
+void BG_TRAIN_NAME(train_scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_forward)(const struct bg_kernel_train_forward *in,
                                   struct bg_kernel_train_seen *seen);
 #endif

@@ -1,16 +1,17 @@
-/* Sums per channel over bf16 rows x channels, compiled once per instruction set: moments, and the
- * masked sum of gradients with the sums that batch norm's backward needs.
+/* Sums per channel over rows x channels, compiled once per instruction set: moments and the masked
+ * sum of gradients with the sums that batch norm's backward needs, of bf16; the sum of f32 values
+ * that are rounded to bf16 on the way.
  *
  * A panel is a row of vectors of up to 64 lanes, several rows side by side when channels are few.
  * Lanes add runs of 16 vectors in f32, runs add up in f64. With u = 2^-24, to first order:
- *   |sum g - exact| <= 16 u sum |g|, |sum g z - exact| <= 16 u sum |g z|: at most 15 roundings a
- *   run, products of two bf16 are exact (and fused into the sum on every instruction set).
- *   Moments are those of d = x - pivot, where pivot is the rounded mean of the block's first run: d
- *   and its sum S have at most 17 roundings, d^2 and its sum Q at most 18, M2 = Q - S^2 / n. So
- *   |mean - exact| <= 18 u average |d|, |M2 - exact| <= (18 + 2 * 17) u sum d^2, and merging blocks
- *   (core/train_kernel.c) adds at most 2 * 18 u sum d^2 through their means.
- *   The first run is at least 1/16 of its block, hence by Cauchy its mean m has n (m - mean)^2 <=
- *   15 M2; with the pivot's own error p <= 17 u average |x|: sum d^2 <= 31 M2 + 2 n p^2. */
+ *   |sum x - exact| <= 16 u sum |x|, |sum g - exact| <= 16 u sum |g|, |sum g z - exact| <= 16 u sum
+ * |g z|: at most 15 roundings a run, products of two bf16 are exact (and fused into the sum on
+ * every instruction set). Moments are those of d = x - pivot, where pivot is the rounded mean of
+ * the block's first run: d and its sum S have at most 17 roundings, d^2 and its sum Q at most 18,
+ * M2 = Q - S^2 / n. So |mean - exact| <= 18 u average |d|, |M2 - exact| <= (18 + 2 * 17) u sum d^2,
+ * and merging blocks (core/train_kernel.c) adds at most 2 * 18 u sum d^2 through their means. The
+ * first run is at least 1/16 of its block, hence by Cauchy its mean m has n (m - mean)^2 <= 15 M2;
+ * with the pivot's own error p <= 17 u average |x|: sum d^2 <= 31 M2 + 2 n p^2. */
 #include "core/kernel_table.h"
 #include "core/kernel_train_panel.h"
 
@@ -225,4 +226,58 @@ void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *
             reduce_any(in, &panel, i, &reduced);
     for (int t = 0; t <= in->terms; t++)
         fold(&panel, reduced.total[t], partial + t * in->channels + in->channel);
+}
+
+/* n values from x on; reads none behind them. */
+INLINE vec load_some(const float *x, int64_t n)
+{
+    float some[VEC] = {0};
+
+    memcpy(some, x, (size_t)n * sizeof *x);
+    return vec_load(some);
+}
+
+INLINE void scale_run(const struct bg_kernel_train_sums *in, const struct panel *panel,
+                      int64_t start, const float factor[LANES], double total[LANES], bool whole)
+{
+    const int64_t end = run_end(panel, start);
+    vec sum[PARTS], factors[PARTS];
+
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++) {
+        sum[k] = vec_set(0.0f);
+        factors[k] = vec_load(factor + k * VEC);
+    }
+    for (int64_t i = start; i < end; i++) {
+        int64_t at = panel->at + i * panel->step;
+        UNROLL_FOUR
+        for (int k = 0; k < PARTS; k++) {
+            int64_t n = whole ? VEC : part_size(panel, i, k);
+            vec x;
+            if (n <= 0)
+                break;
+            x = whole ? vec_load(in->x + at + k * VEC) : load_some(in->x + at + k * VEC, n);
+            vec_to_bf16(in->g + at + k * VEC, vec_mul(x, factors[k]), n);
+            sum[k] = vec_add(sum[k], x);
+        }
+    }
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++)
+        vec_add_to(total + k * VEC, sum[k]);
+}
+
+void BG_TRAIN_NAME(train_scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial)
+{
+    const struct panel panel = make_panel(in);
+    float factor[LANES] = {0};
+    double total[LANES] = {0};
+
+    for (int64_t j = 0; j < panel.width; j++)
+        factor[j] = in->factor[in->channel + j % panel.channels];
+    for (int64_t i = 0; i < panel.count; i += BG_TRAIN_RUN)
+        if (all_whole(&panel, run_end(&panel, i)))
+            scale_run(in, &panel, i, factor, total, true);
+        else
+            scale_run(in, &panel, i, factor, total, false);
+    fold(&panel, total, partial + in->channel);
 }

@@ -72,10 +72,21 @@ void bg_train_statistics(const uint16_t *z, int64_t rows, int64_t channels, floa
     bg_kernel_train_statistics(bg_kernel_tables()->train, &all, mean, var, scratch);
 }
 
+/* The first `count` become the sums over the blocks behind them. */
+static void add_blocks(double *scratch, int64_t blocks, int64_t count)
+{
+    memset(scratch, 0, (size_t)count * sizeof *scratch);
+    for (int64_t b = 0; b < blocks; b++) {
+        const double *partial = scratch + (b + 1) * count;
+        for (int64_t c = 0; c < count; c++)
+            scratch[c] += partial[c];
+    }
+}
+
 void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
                             const struct bg_train_reduce *in)
 {
-    const int64_t channels = in->channels, blocks = block_count(in->rows, channels);
+    const int64_t channels = in->channels;
     const int sums = 1 + in->terms;
     struct bg_kernel_train_sums all = {.rows = in->rows,
                                        .channels = channels,
@@ -87,12 +98,7 @@ void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
     memcpy(all.d, in->d, sizeof all.d);
     memcpy(all.z, in->z, sizeof all.z);
     run_sums(table->reduce, &all, sums, in->scratch);
-    memset(in->scratch, 0, (size_t)(sums * channels) * sizeof *in->scratch);
-    for (int64_t b = 0; b < blocks; b++) {
-        const double *partial = in->scratch + (b + 1) * sums * channels;
-        for (int64_t c = 0; c < sums * channels; c++)
-            in->scratch[c] += partial[c];
-    }
+    add_blocks(in->scratch, block_count(in->rows, channels), sums * channels);
     for (int t = 0; t < sums; t++) {
         double *to = t == 0 ? in->sum : in->dot[t - 1];
         if (to != NULL)
@@ -367,4 +373,52 @@ void bg_train_scale_to_f32(const uint16_t *x, int64_t rows, int64_t channels, co
         range.n = smaller(BLOCK, n - i);
         table->scale_to_f32(&range, y + i);
     }
+}
+
+void bg_kernel_train_affine(const struct bg_kernel_train_table *table,
+                            const struct bg_train_apply *in, float *y)
+{
+    const int64_t n = in->rows * in->channels;
+    float a[LANES], b[LANES];
+    const struct bg_kernel_train_apply all = {.period = bg_kernel_width(in->channels),
+                                              .lanes = lane_count(in->channels),
+                                              .z = {in->z[0]},
+                                              .a = {lanes_of(in->a[0], in->channels, a)},
+                                              .b = {lanes_of(in->b[0], in->channels, b)}};
+
+#pragma omp parallel for schedule(static) if (n >= SMALL)
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        struct bg_kernel_train_apply range = all;
+        range.first = i;
+        range.n = smaller(BLOCK, n - i);
+        table->affine_to_f32(&range, y + i);
+    }
+}
+
+void bg_train_affine_to_f32(const uint16_t *x, int64_t rows, int64_t channels, const float *a,
+                            const float *b, float *y)
+{
+    const struct bg_train_apply in = {
+        .rows = rows, .channels = channels, .z = {x}, .a = {a}, .b = {b}};
+
+    bg_kernel_train_affine(bg_kernel_tables()->train, &in, y);
+}
+
+void bg_kernel_train_scale_from(const struct bg_kernel_train_table *table,
+                                const struct bg_kernel_train_sums *all, double *sum,
+                                double *scratch)
+{
+    run_sums(table->scale_from_f32, all, 1, scratch);
+    add_blocks(scratch, block_count(all->rows, all->channels), all->channels);
+    memcpy(sum, scratch, (size_t)all->channels * sizeof *sum);
+}
+
+void bg_train_scale_from_f32(const float *x, int64_t rows, int64_t channels, const float *factor,
+                             uint16_t *y, double *sum, double *scratch)
+{
+    struct bg_kernel_train_sums all = {
+        .rows = rows, .channels = channels, .x = x, .factor = factor};
+
+    all.g = y;
+    bg_kernel_train_scale_from(bg_kernel_tables()->train, &all, sum, scratch);
 }

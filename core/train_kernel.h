@@ -114,5 +114,12 @@ void bg_train_to_f32(const uint16_t *x, int64_t n, float factor, float *y);
 /* y = x * factor[c] over rows x channels */
 void bg_train_scale_to_f32(const uint16_t *x, int64_t rows, int64_t channels, const float *factor,
                            float *y);
+/* y = x * a[c] + b[c], rounded once */
+void bg_train_affine_to_f32(const uint16_t *x, int64_t rows, int64_t channels, const float *a,
+                            const float *b, float *y);
+/* y = x * factor[c] rounded to f32, then to bf16; sum[c] = sum of x, bound in
+ * core/kernel_train_sums.c. scratch: sums = 1. */
+void bg_train_scale_from_f32(const float *x, int64_t rows, int64_t channels, const float *factor,
+                             uint16_t *y, double *sum, double *scratch);
 
 #endif

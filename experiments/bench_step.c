@@ -74,18 +74,19 @@ static json_t *variant_json(const struct comparison *all, int i, int base)
 {
     const struct bg_bench_job *job = &all->job[i];
     const struct bg_bench_variant *variant = &all->variant[i];
-    const char *why = "";
+    const struct bg_fastness fastness = bg_program_fastness(all->program[i]);
     double forward = 0, step = 0;
     json_t *seconds = json_array(), *one;
-    bool fast = bg_program_is_fast(all->program[i], &why);
 
     for (int64_t s = 0; s < job->count; s++)
         (void)json_array_append_new(seconds, json_real(job->seconds[s]));
-    one = json_pack("{s:s, s:s, s:s, s:b, s:s, s:b, s:I, s:o, s:o}", "name", variant->name, "plan",
-                    variant->plan_text, "compute", bg_bench_compute_name(variant->compute), "fast",
-                    fast, "why_not_fast", why ? why : "", "observed", variant->profile != NULL,
-                    "bytes", (json_int_t)bg_program_bytes(all->program[i]), "seconds", seconds,
-                    "implementations", implementations(all->program[i]));
+    one =
+        json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:s, s:b, s:I, s:o, s:o}", "name", variant->name,
+                  "plan", variant->plan_text, "compute", bg_bench_compute_name(variant->compute),
+                  "fast", fastness.whole, "layers_on_codes", fastness.coded, "layers",
+                  fastness.layers, "why_not_fast", fastness.why, "observed",
+                  variant->profile != NULL, "bytes", (json_int_t)bg_program_bytes(all->program[i]),
+                  "seconds", seconds, "implementations", implementations(all->program[i]));
     bg_bench_json_times(one, job);
     if (bg_bench_variant_macs(variant, &forward, &step) == BG_OK)
         (void)json_object_set_new(one, "gflops", json_real(2e-9 * step / job->median));
@@ -157,7 +158,8 @@ static void print_steps(const struct comparison *all)
            "faster (of medians,", "of minima)", "GFLOP/s", "memory MB");
     for (int i = 0; i < all->count; i++) {
         const struct bg_bench_job *job = &all->job[i];
-        const char *why = "";
+        const struct bg_fastness fastness = bg_program_fastness(all->program[i]);
+        char text[512];
         double forward = 0, step = 0;
         if (bg_bench_variant_macs(&all->variant[i], &forward, &step) != BG_OK)
             step = 0;
@@ -165,9 +167,8 @@ static void print_steps(const struct comparison *all)
                1e3 * job->min, 1e3 * job->median, all->job[0].median / job->median,
                all->job[0].min / job->min, 2e-9 * step / job->median,
                1e-6 * (double)bg_program_bytes(all->program[i]));
-        if (all->variant[i].compute == BG_COMPUTE_FAST &&
-            !bg_program_is_fast(all->program[i], &why))
-            printf("  not fast: %s\n", why && *why ? why : "the plan is f32");
+        if (all->variant[i].compute == BG_COMPUTE_FAST)
+            printf("  %s\n", bg_fastness_text(&fastness, text, sizeof text));
     }
     for (int i = 0; i < all->count; i++) {
         printf("\n%s: forward, backward data, backward weights\n", all->variant[i].name);

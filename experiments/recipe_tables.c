@@ -24,7 +24,8 @@ const struct bg_option bg_top_table[] = {
     {"threads", BG_OPT_INT, TOP(threads), "2", 1, 256, NULL,
      "of the math loops; part of the recipe because oneDNN's sums depend on it"},
     {"compute", BG_OPT_CHOICE, TOP(compute), "fast", 0, 0, compute_names,
-     "fast: training on codes and bf16 where plan and CPU allow; exact: f32 through oneDNN; "
+     "fast: training on codes and bf16, as a whole or layer by layer, where plan and CPU allow; "
+     "exact: f32 through oneDNN; "
      "reference: naive loops"},
     {"weights", BG_OPT_TEXT, TOP(weights), "''", 0, 0, NULL,
      "initial weights: .npz with arrays named by parameter, or a checkpoint .h5"},

@@ -73,6 +73,23 @@ out:
     return rc;
 }
 
+/* What `compute: fast` comes to with the plan that is on the network. */
+static enum bg_status say_fastness(const struct training *training)
+{
+    struct bg_run *run = training->run;
+    struct bg_fastness fastness;
+    char text[512];
+    enum bg_status rc = BG_OK;
+
+    if (run->recipe->top.compute != BG_COMPUTE_FAST ||
+        bg_graph_quantizer_count(run->net->graph) == 0)
+        goto out;
+    TRY(bg_trainer_fastness(run->trainer, training->options->batch, &fastness));
+    bg_log(BG_LOG_INFO, "%s: %s", training->name, bg_fastness_text(&fastness, text, sizeof text));
+out:
+    return rc;
+}
+
 static enum bg_status train(struct training *training, struct bg_profile *profile)
 {
     struct bg_run *run = training->run;
@@ -89,6 +106,7 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
         bg_log(BG_LOG_WARN, "%s: warmup of %g epochs is longer than the %lld trained",
                training->name, training->options->warmup, (long long)training->options->epochs);
     training->total = training->options->epochs * bg_source_batches(source);
+    TRY(say_fastness(training));
     rc = bg_trainer_train(run->trainer, training->options, source, validation, &run->state, &hooks);
     if (rc == BG_E_INTERRUPTED) {
         TRY(bg_run_checkpoint(run));

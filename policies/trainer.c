@@ -127,6 +127,17 @@ enum bg_status bg_trainer_exact_program(struct bg_trainer *trainer, int64_t batc
     return get_program(trainer, &options, out);
 }
 
+enum bg_status bg_trainer_fastness(struct bg_trainer *trainer, int64_t batch,
+                                   struct bg_fastness *out)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_program *program = NULL;
+    TRY(bg_trainer_program(trainer, BG_MODE_TRAIN, batch, false, &program));
+    *out = bg_program_fastness(program);
+out:
+    return rc;
+}
+
 enum bg_status bg_trainer_check_source(const struct bg_source *source)
 {
     if (source->count < 1 || source->batch < 1)

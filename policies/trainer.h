@@ -59,6 +59,10 @@ void bg_trainer_destroy(struct bg_trainer *trainer); /* takes NULL */
  * bg_graph_quantize; on failure the network is as before. */
 BG_MUST enum bg_status bg_trainer_apply(struct bg_trainer *trainer, const struct bg_plan *plan,
                                         const struct bg_quantize_options *options);
+/* How much of a training step of this batch size runs on codes and bf16 with the plan that is on
+ * the network; `why` is valid until the next call of a function of this trainer. */
+BG_MUST enum bg_status bg_trainer_fastness(struct bg_trainer *trainer, int64_t batch,
+                                           struct bg_fastness *out);
 
 /* Position inside a training stage; all a resume needs beside net and profile. */
 struct bg_train_state {

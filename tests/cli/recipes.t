@@ -224,3 +224,9 @@ err: bitgrad: warning: train: warmup of 5 epochs is longer than the 3 trained
 $ bitgrad run ${RECIPES}/tiny.yaml profile.batches=0 train.profile_every=4 profile.per_channel=true select.options.granularity=channel report.figures=false --out channels -q | grep statistic: ; bitgrad run ${RECIPES}/tiny.yaml --out channels -q 2>/dev/null
 out: statistic: mean of mean square per channel of weight gradients over 6 batches, ascending
 exit: 65
+
+# What training on codes comes to is said: as a whole, or layer by layer (a CPU without AMX: not at all).
+$ bitgrad run ${RECIPES}/tiny.yaml compute=fast report.figures=false --out fast 2>&1 | grep 'fast[:,]'
+out~ finetune: (all fast: 3 layers on codes and bf16|not fast, all in f32: this CPU has no AMX.*)
+$ bitgrad run ${RECIPES}/tiny.yaml compute=fast 'quantize.activation_range={name: lsq}' report.figures=false --out partly 2>&1 | grep 'fast[:,]'
+out~ finetune: (partly fast: 3 of 3 layers on codes, the rest in f32 \(relu1: ranges by lsq need every value of a batch\)|not fast, all in f32: this CPU has no AMX.*)
