@@ -393,7 +393,7 @@ Test(coded, every_pass_of_every_layer_is_the_references_within_bf16)
         struct bg_graph *graph = make(&nets[i], &data);
         struct bg_program *one = program(graph, true);
         struct watch watch = {.net = &nets[i], .program = one};
-        struct bg_observer observer = {&watch, see};
+        struct bg_observer observer = {.self = &watch, .see = see};
         struct bg_run_moment moment = {.flags = BG_RUN_OBSERVE, .seed = 3};
         /* twice: the second time with weights that have moved, and ranges from before */
         for (int step = 0; step < 2; step++) {
