@@ -19,12 +19,13 @@ struct bg_fast_term {
     const struct bg_node *norm;
     struct bg_train_conv *conv; /* layers */
     int8_t *weights;            /* codes O,H,W,I */
-    uint64_t packed;            /* serial of the weights that were packed */
+    struct bg_sink sink;        /* brings them and conv's layouts up to date */
     uint16_t *z, *dz, *dx;      /* dx: this term's part of its input's gradient */
     int32_t *acc;               /* pools */
     /* Per channel: v = value * a + b; batch statistics of z; dz = da * g + db * z + dc. */
     float *a, *b, *mean, *var, *invstd, *da, *db, *dc;
-    float *dw;   /* layers: sum (a - zero_point) * dz, O,H,W,I */
+    float *factor, *low,
+        *high;   /* layers, per output: of the weights' gradient, and its mask's ends */
     double *dot; /* sum of g * z */
 };
 

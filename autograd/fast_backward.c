@@ -161,29 +161,46 @@ static void see_input(const struct bg_fast *fast, const struct bg_fast_term *ter
         see_bf16(fast, layer, BG_QUANTITY_IN_GRAD, &gradient, run);
 }
 
-static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast_step *step,
-                                      struct bg_fast_term *term, const struct bg_run *run)
+/* The weights' gradient in their own units, behind the straight-through mask. A learned step's
+ * gradient reads what the mask takes away, so there it comes apart. */
+static enum bg_status weight_gradient(struct bg_fast *fast, struct bg_fast_term *term)
 {
     enum bg_status rc = BG_OK;
     const struct bg_fast_tensor *input = &fast->tensor[term->form->input];
     struct bg_param *weight = term->form->node->param[WEIGHT];
-    int64_t outputs = weight->value.shape.dims[0], n = bg_tensor_count(&weight->value) / outputs;
-    float *grad = bg_f32(&weight->grad);
+    const struct bg_grid *grid = &weight->quantizer->grid;
+    const bool apart = weight->quantizer->step != NULL;
+    struct bg_train_gradient to = {.dw = bg_f32(&weight->grad), .factor = term->factor};
+
+    for (int64_t o = 0; o < weight->value.shape.dims[0]; o++) {
+        term->factor[o] = bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o);
+        bg_grid_clip_limits(grid, grid->channels == 1 ? 0 : o, &term->low[o], &term->high[o]);
+    }
+    if (!grid->binary && !apart) {
+        to.w = bg_f32(&weight->value);
+        to.low = term->low;
+        to.high = term->high;
+    }
+    TRY(bg_train_conv_weight_gradient(term->conv, input->codes, input->quantizer->grid.zero_point,
+                                      term->dz, &to, &bg_model_param(weight)->grad_finite));
+    if (apart)
+        bg_param_straight_through(weight);
+out:
+    return rc;
+}
+
+static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast_step *step,
+                                      struct bg_fast_term *term, const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
 
     see_output(fast, step, term, run);
-    TRY(bg_train_conv_backward_weights(term->conv, input->codes, input->quantizer->grid.zero_point,
-                                       term->dz, term->dw));
-    for (int64_t o = 0; o < outputs; o++) {
-        float factor = bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o);
-        for (int64_t i = 0; i < n; i++)
-            grad[o * n + i] = term->dw[o * n + i] * factor;
-    }
-    bg_param_straight_through(weight);
+    TRY(weight_gradient(fast, term));
     if (term->dx != NULL)
         TRY(bg_train_conv_backward_data(term->conv, term->dz, term->dx, false));
     see_input(fast, term, run);
     if (run->moment->observer != NULL)
-        see(run, term->form->node, BG_QUANTITY_WEIGHT_GRAD, &weight->grad);
+        see(run, term->form->node, BG_QUANTITY_WEIGHT_GRAD, &term->form->node->param[WEIGHT]->grad);
 out:
     if (rc != BG_OK)
         (void)bg_fail_prefix(rc, "%s: ", term->form->node->name);

@@ -88,6 +88,11 @@ static void find_gradients(struct bg_fast *fast)
     }
 }
 
+static void pack(void *self, int64_t first, int64_t last, const int8_t *codes)
+{
+    bg_train_conv_pack_rows(self, first, last, codes);
+}
+
 static enum bg_status make_layer(struct bg_fast *fast, struct bg_fast_term *term, int64_t channels)
 {
     enum bg_status rc = BG_OK;
@@ -98,7 +103,7 @@ static enum bg_status make_layer(struct bg_fast *fast, struct bg_fast_term *term
     TRY(bg_conv_shape_infer(&shape));
     TRY(bg_train_conv_create(&term->conv, &shape, fast->tensor[term->form->input].needs_gradient));
     TRY(bg_arena_alloc(fast->arena, &term->weights, weights, 1));
-    TRY(bg_arena_alloc(fast->arena, &term->dw, weights, sizeof(float)));
+    term->sink = (struct bg_sink){.self = term->conv, .codes = term->weights, .pack = pack};
     TRY(bg_arena_alloc(fast->arena, &term->dot, channels, sizeof(double)));
 out:
     if (rc != BG_OK)
@@ -111,8 +116,9 @@ static enum bg_status make_term(struct bg_fast *fast, int s, int t)
     enum bg_status rc = BG_OK;
     struct bg_fast_term *term = &fast->step[s].term[t];
     int64_t channels = fast->step[s].form->requant.channels;
-    float **const arrays[] = {&term->a,      &term->b,  &term->mean, &term->var,
-                              &term->invstd, &term->da, &term->db,   &term->dc};
+    float **const arrays[] = {&term->a,      &term->b,   &term->mean, &term->var,
+                              &term->invstd, &term->da,  &term->db,   &term->dc,
+                              &term->factor, &term->low, &term->high};
 
     term->form = &fast->step[s].form->term[t];
     term->norm = fast->own->origin[s].norm[t];
@@ -204,13 +210,23 @@ out:
     return rc;
 }
 
+static void destroy_term(struct bg_fast_term *term)
+{
+    if (term->conv == NULL)
+        return;
+    struct bg_param *weight = term->form->node->param[0];
+    if (weight->sink == &term->sink)
+        weight->sink = NULL;
+    bg_train_conv_destroy(term->conv);
+}
+
 void bg_fast_destroy(struct bg_fast *fast)
 {
     if (fast == NULL)
         return;
     for (int s = 0; fast->step != NULL && s < fast->steps; s++)
         for (int t = 0; t < fast->step[s].terms; t++)
-            bg_train_conv_destroy(fast->step[s].term[t].conv);
+            destroy_term(&fast->step[s].term[t]);
     bg_integer_model_destroy(fast->own == NULL ? NULL : &fast->own->model);
     bg_arena_destroy(fast->arena);
     bg_free(fast);

@@ -13,25 +13,6 @@
 enum { WEIGHT, BIAS };
 enum { GAMMA, BETA, RUNNING_MEAN, RUNNING_VAR };
 
-/* Weights on their grid and in the layouts of the passes, once after every change. */
-static enum bg_status pack_weights(struct bg_fast_term *term)
-{
-    enum bg_status rc = BG_OK;
-    struct bg_param *weight = term->form->node->param[WEIGHT];
-    int64_t outputs = weight->value.shape.dims[0], n = bg_tensor_count(&weight->value) / outputs;
-
-    TRY(bg_param_refresh(weight));
-    if (term->packed == bg_model_param(weight)->serial)
-        goto out;
-    for (int64_t o = 0; o < outputs; o++)
-        bg_kernel_encode_s8(&weight->quantizer->grid, weight->quantizer->grid.channels == 1 ? 0 : o,
-                            bg_f32(&weight->value) + o * n, n, term->weights + o * n);
-    bg_train_conv_pack(term->conv, term->weights);
-    term->packed = bg_model_param(weight)->serial;
-out:
-    return rc;
-}
-
 static void move_running(const struct bg_fast_term *term, const struct bg_run *run, float s_a,
                          int64_t rows)
 {
@@ -102,7 +83,7 @@ static enum bg_status run_term(struct bg_fast *fast, const struct bg_fast_step *
         bg_int_sum_pool(&shape, input->codes, bg_fast_input_grid(fast, term)->zero_point,
                         term->acc);
     } else if (term->conv != NULL) {
-        TRY(pack_weights(term));
+        TRY(bg_param_encode(term->form->node->param[WEIGHT], &term->sink));
         TRY(bg_train_conv_forward(term->conv, input->codes,
                                   bg_fast_input_grid(fast, term)->zero_point, term->z));
     }

@@ -54,9 +54,11 @@ struct bg_node {
 /* A parameter with what autograd keeps about it. `serial` names the content of param.forward: it
  * rises when forward changes, and programs compare it with what they packed. */
 struct bg_model_param {
-    struct bg_param param; /* first: bg_model_param() casts back */
-    uint64_t serial;
-    uint64_t seen, seen_step; /* versions of value and learned step that forward was made from */
+    struct bg_param param;    /* first: bg_model_param() casts back */
+    uint64_t serial;          /* rises with every change of what the grid makes of the value */
+    uint64_t seen, seen_step; /* versions of value and learned step that the grid was fitted to */
+    uint64_t projected;       /* serial that forward holds */
+    bool grad_finite;         /* who wrote grad in this backward has looked */
 };
 
 static inline struct bg_model_param *bg_model_param(struct bg_param *param)
@@ -249,6 +251,9 @@ double bg_quantizer_step_scale(const struct bg_quantizer *quantizer);
 
 /* quantize_weights.c. Brings param->forward up to date with its value, range and grid. */
 BG_MUST enum bg_status bg_param_refresh(struct bg_param *param);
+/* Brings codes and packed layouts of a sink up to date instead, threaded over rows, and makes it
+ * the parameter's. Fills in the sink's functions but pack. */
+BG_MUST enum bg_status bg_param_encode(struct bg_param *param, struct bg_sink *sink);
 /* Turns dLoss/d(forward) in param->grad into dLoss/d(value), and fills the learned step's. */
 void bg_param_straight_through(struct bg_param *param);
 

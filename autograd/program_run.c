@@ -161,8 +161,8 @@ out:
 static enum bg_status check_gradients(const struct bg_graph *graph)
 {
     for (int i = 0; i < graph->params; i++) {
-        const struct bg_param *param = graph->param[i];
-        if (param->grad.data != NULL &&
+        struct bg_param *param = graph->param[i];
+        if (param->grad.data != NULL && !bg_model_param(param)->grad_finite &&
             !bg_kernel_all_finite(bg_f32(&param->grad), bg_tensor_count(&param->grad)))
             return bg_fail(BG_E_NUMERIC, "the gradient of %s has a NaN or infinity", param->name);
     }
@@ -179,6 +179,8 @@ enum bg_status bg_program_backward(struct bg_program *program, const struct bg_r
     if (program->phase != BG_PHASE_FORWARD)
         FAIL(BG_E_USAGE, "backward needs a forward before it");
     program->phase = BG_PHASE_BACKWARD;
+    for (int i = 0; i < program->graph->params; i++)
+        bg_model_param(program->graph->param[i])->grad_finite = false;
     if (program->fast != NULL)
         TRY(bg_fast_backward(program->fast, &run));
     for (int i = program->steps - 1; i >= 0; i--)

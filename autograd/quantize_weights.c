@@ -1,8 +1,9 @@
-/* Weights on their grid. The range of a weight is a function of the present weights alone: before
- * the first forward after a change it is found anew (range methods see observed = 0), the grid is
- * fitted symmetrically and the projection is stored in param->forward for all programs of the
- * graph. 1-bit weights: scale = mean|w| per channel (core/NUMERICS.md, "Codes and grids"). A
- * learned step starts from the scale found so.
+/* Weights on their grid. The range of a weight is a function of the present weights alone: after a
+ * change it is found anew (range methods see observed = 0) and the grid is fitted symmetrically,
+ * row by row by the update itself where a fast program reads codes, else before the first forward.
+ * The projection is stored in param->forward for all exact programs of the graph when one asks.
+ * 1-bit weights: scale = mean|w| per channel (core/NUMERICS.md, "Codes and grids"). A learned step
+ * starts from the scale found so.
  *
  * Surrogate: straight-through with clip mask, dw = dforward inside the grid's clip limits, else 0;
  * 1-bit weights pass all of it (no mask: a weight outside the limits could never change its sign
@@ -13,6 +14,9 @@
 
 #include "core/kernel.h"
 #include "core/method.h"
+
+/* Fewer values than this are encoded on the calling thread: waking others costs more. */
+#define ENCODE_SMALL 32768
 
 /* Values of one channel: rows of the first dimension, contiguous. */
 static int64_t channel_size(const struct bg_param *param)
@@ -111,21 +115,125 @@ static void project_weights(struct bg_param *param)
     }
 }
 
+static uint64_t step_version(const struct bg_param *param)
+{
+    const struct bg_param *step = param->quantizer == NULL ? NULL : param->quantizer->step;
+
+    return step == NULL ? 0 : step->version;
+}
+
+static bool is_fitted(struct bg_param *param)
+{
+    const struct bg_model_param *model = bg_model_param(param);
+
+    return model->seen == param->version && model->seen_step == step_version(param);
+}
+
+static void note_fitted(struct bg_param *param, uint64_t version)
+{
+    struct bg_model_param *model = bg_model_param(param);
+
+    model->seen = version;
+    model->seen_step = step_version(param);
+    model->serial++;
+}
+
 enum bg_status bg_param_refresh(struct bg_param *param)
 {
     enum bg_status rc = BG_OK;
     struct bg_model_param *model = bg_model_param(param);
-    const struct bg_param *step = param->quantizer == NULL ? NULL : param->quantizer->step;
 
-    if (model->seen == param->version && model->seen_step == (step == NULL ? 0 : step->version))
-        goto out;
-    if (param->quantizer != NULL) {
-        TRY(fit_weights(param));
-        project_weights(param);
+    if (!is_fitted(param)) {
+        if (param->quantizer != NULL)
+            TRY(fit_weights(param));
+        note_fitted(param, param->version);
     }
-    model->seen = param->version;
-    model->seen_step = step == NULL ? 0 : step->version;
-    model->serial++;
+    if (param->quantizer != NULL && model->projected != model->serial)
+        project_weights(param);
+    model->projected = model->serial;
+out:
+    return rc;
+}
+
+/* Codes of rows first to last - 1, with `fit` from the range that they have now. */
+static bool encode_rows(struct bg_param *param, int64_t first, int64_t last, bool fit)
+{
+    const struct bg_grid *grid = &param->quantizer->grid;
+    struct bg_sink *sink = param->sink;
+    int64_t n = bg_tensor_count(&param->value) / param->value.shape.dims[0];
+
+    for (int64_t o = first; o < last; o++) {
+        if (fit && fit_channel(param, o) != BG_OK)
+            return false;
+        bg_kernel_encode_s8(grid, grid->channels == 1 ? 0 : o, bg_f32(&param->value) + o * n, n,
+                            sink->codes + o * n);
+    }
+    sink->pack(sink->self, first, last, sink->codes + first * n);
+    return true;
+}
+
+/* A range of its own for each row, found from this row alone. */
+static bool settle_begin(struct bg_param *param)
+{
+    struct bg_quantizer *quantizer = param->quantizer;
+
+    if (quantizer == NULL || quantizer->step != NULL ||
+        quantizer->grid.channels != param->value.shape.dims[0])
+        return false;
+    quantizer->observed = 0;
+    return true;
+}
+
+static bool settle_rows(struct bg_param *param, int64_t first, int64_t last)
+{
+    return encode_rows(param, first, last, true);
+}
+
+static void settle(struct bg_param *param, uint64_t version)
+{
+    param->quantizer->observed = 1;
+    note_fitted(param, version);
+    param->sink->packed = bg_model_param(param)->serial;
+}
+
+static void settle_end(struct bg_param *param, bool good)
+{
+    if (good)
+        settle(param, param->version + 1);
+    else
+        bg_error_clear();
+}
+
+static bool encode_all(struct bg_param *param, bool fit)
+{
+    int64_t count = bg_tensor_count(&param->value), rows = param->value.shape.dims[0];
+    int bad = 0;
+
+#pragma omp parallel for schedule(static) reduction(| : bad) if (count >= ENCODE_SMALL)
+    for (int64_t first = 0; first < rows; first += BG_SINK_ROWS) {
+        int64_t last = first + BG_SINK_ROWS < rows ? first + BG_SINK_ROWS : rows;
+        bad |= !encode_rows(param, first, last, fit);
+    }
+    return bad == 0;
+}
+
+enum bg_status bg_param_encode(struct bg_param *param, struct bg_sink *sink)
+{
+    enum bg_status rc = BG_OK;
+
+    sink->begin = settle_begin;
+    sink->rows = settle_rows;
+    sink->end = settle_end;
+    param->sink = sink;
+    if (!is_fitted(param) && settle_begin(param) && encode_all(param, true))
+        settle(param, param->version);
+    if (!is_fitted(param)) { /* not by rows; or a range failed, and will again */
+        TRY(fit_weights(param));
+        note_fitted(param, param->version);
+    }
+    if (sink->packed != bg_model_param(param)->serial)
+        (void)encode_all(param, false);
+    sink->packed = bg_model_param(param)->serial;
 out:
     return rc;
 }

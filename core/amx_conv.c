@@ -82,6 +82,63 @@ void *bg_amx_conv_packed(struct bg_amx_conv *own, const int32_t **at)
     return own->weights;
 }
 
+/* Integers of up to 8 bits are exact in bf16. */
+static uint16_t code_to_bf16(int8_t code)
+{
+    float f = (float)code;
+    uint32_t bits;
+
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+static void pack_plainly(struct bg_amx_conv *own, int64_t at, int64_t count, const int8_t *codes)
+{
+    uint16_t *wide = (void *)own->weights;
+
+    for (int64_t i = 0; i < count; i++) {
+        if (own->wide)
+            wide[own->at[at + i]] = code_to_bf16(codes[i]);
+        else
+            own->weights[own->at[at + i]] = (uint8_t)codes[i];
+    }
+}
+
+/* Outputs o to o + rows - 1 of a block of 16. Whole lines belong to one tap and this block unless
+ * joined taps lie in groups of 4 bytes side by side. */
+static void pack_block(struct bg_amx_conv *own, int64_t o, int64_t rows, const int8_t *codes)
+{
+    const int64_t channels = own->shape.in_channels, taps = own->side[0].taps * own->side[1].taps;
+    const bool lines = own->joined == 1 || own->channels * own->code_bytes % 4 == 0;
+
+    if (!lines) {
+        pack_plainly(own, o * taps * channels, rows * taps * channels, codes);
+        return;
+    }
+    for (int64_t t = 0; t < taps; t++) {
+        const int32_t *at = own->at + (o * taps + t) * channels;
+        struct bg_amx_pack pack = {.codes = codes + t * channels,
+                                   .rows = rows,
+                                   .step = taps * channels,
+                                   .columns = channels,
+                                   .tiles = own->weights + at[0] * own->code_bytes};
+        if (own->wide && channels > SIDE)
+            pack.tile_step = (at[SIDE] - at[0]) * own->code_bytes;
+        if (own->wide)
+            bg_amx_pack_pairs(&pack);
+        else
+            bg_amx_pack_codes(&pack);
+    }
+}
+
+void bg_amx_conv_pack(struct bg_amx_conv *own, int64_t first, int64_t last, const int8_t *codes)
+{
+    const int64_t each = own->side[0].taps * own->side[1].taps * own->shape.in_channels;
+
+    for (int64_t o = first; o < last; o += SIDE)
+        pack_block(own, o, smaller(SIDE, last - o), codes + (o - first) * each);
+}
+
 static void lay_out(const struct call *call, int64_t unit, uint8_t *a)
 {
     const struct bg_amx_conv *own = call->own;
@@ -167,18 +224,16 @@ static void run_thread(const struct call *call, int thread, int threads)
     bg_amx_tiles_end();
 }
 
-static void set_start(struct bg_amx_conv *own, int32_t zero_point)
+/* Sums begin with -zero_point * (sum of the output's weights). All threads, each some blocks. */
+static void set_start(const struct bg_amx_conv *own, int32_t zero_point)
 {
-    memset(own->blank, zero_point, sizeof own->blank);
-    if (zero_point == 0) {
-        memset(own->start, 0, (size_t)(own->out_blocks * SIDE) * sizeof *own->start);
-        return;
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < own->out_blocks; b++) {
+        int32_t *start = own->start + b * SIDE;
+        bg_amx_sum_weights(own->weights + b * own->step_count * TILE, own->step_count, start);
+        for (int64_t o = 0; o < SIDE; o++)
+            start[o] = (int32_t)(0u - (uint32_t)zero_point * (uint32_t)start[o]);
     }
-    for (int64_t b = 0; b < own->out_blocks; b++)
-        bg_amx_sum_weights(own->weights + b * own->step_count * TILE, own->step_count,
-                           own->start + b * SIDE);
-    for (int64_t o = 0; o < own->out_blocks * SIDE; o++)
-        own->start[o] = (int32_t)(0u - (uint32_t)zero_point * (uint32_t)own->start[o]);
 }
 
 static void run(const struct call *call)
@@ -186,13 +241,19 @@ static void run(const struct call *call)
     const struct bg_amx_conv *own = call->own;
 
 #pragma omp parallel num_threads(own->threads) if (own->threads > 1)
-    run_thread(call, omp_get_thread_num(), omp_get_num_threads());
+    {
+        if (!own->wide && call->blank != 0)
+            set_start(own, call->blank);
+        run_thread(call, omp_get_thread_num(), omp_get_num_threads());
+    }
 }
 
 void bg_amx_conv_forward(struct bg_amx_conv *own, const uint8_t *src, int32_t zero_point,
                          uint16_t *z)
 {
-    set_start(own, zero_point);
+    memset(own->blank, zero_point, sizeof own->blank);
+    if (zero_point == 0)
+        memset(own->start, 0, (size_t)(own->out_blocks * SIDE) * sizeof *own->start);
     run(&(struct call){own, src, zero_point, z, false});
 }
 

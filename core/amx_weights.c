@@ -61,7 +61,7 @@ struct call {
     const uint8_t *src;
     int32_t zero_point;
     const uint16_t *dz;
-    float *dw;
+    const struct bg_train_gradient *to;
 };
 
 /* Part of the channel blocks: [first, last) of the activations' and of the gradients'. */
@@ -77,6 +77,7 @@ static void fill_joined(const struct call *call, int64_t image, int64_t band, ui
     int64_t inside = smaller(s->in_width, own->padded_width - s->padding[1]);
     int64_t width = own->padded_width * s->in_channels;
     uint16_t *rows = padded + own->padded_front;
+    const bool neighbours = s->in_channels == 1 && s->stride[1] == 1 && s->out_width % 2 == 0;
 
     for (int64_t r = 0; r < own->padded_rows && inside > 0; r++) {
         int64_t y = band * own->rows * s->stride[0] - s->padding[0] + r;
@@ -93,6 +94,7 @@ static void fill_joined(const struct call *call, int64_t image, int64_t band, ui
                                              .run = s->kernel_width * s->in_channels,
                                              .row_step = s->dilation[0] * width,
                                              .columns = tap_count(s) * s->in_channels,
+                                             .row = neighbours ? s->out_width : 0,
                                              .pairs = b,
                                              .block_step = own->chunks * BG_AMX_TILE});
 }
@@ -147,45 +149,72 @@ static void fill(const struct call *call, int64_t first, int64_t last, const str
     }
 }
 
-static void multiply(const struct bg_amx_weights *own, int64_t first, int64_t last, int64_t units,
-                     uint16_t *const buffers[3], float *sums)
+static struct bg_amx_product product_of(const struct bg_amx_weights *own,
+                                        const struct bg_amx_job *job, int64_t units,
+                                        uint16_t *const buffers[3])
 {
-    for (int64_t j = first; j < last; j++) {
+    return (struct bg_amx_product){.a = buffers[0] + job->block * own->chunks * BG_AMX_TILE,
+                                   .b = buffers[1],
+                                   .a_unit = own->a_unit,
+                                   .b_unit = own->b_unit,
+                                   .a_block = own->chunks * BG_AMX_TILE,
+                                   .b_offset = own->offset + job->item,
+                                   .units = units,
+                                   .chunks = own->chunks,
+                                   .outputs = job->outputs,
+                                   .items = job->items};
+}
+
+/* All jobs of one round; the first round begins the sums. */
+static void multiply(const struct bg_amx_weights *own, const int64_t jobs[2], int64_t units,
+                     uint16_t *const buffers[3], float *sums, bool fresh)
+{
+    for (int64_t j = jobs[0]; j < jobs[1]; j++) {
         const struct bg_amx_job *job = &own->jobs[j];
-        bg_amx_multiply(&(struct bg_amx_product){
-            .a = buffers[0] + job->block * own->chunks * BG_AMX_TILE,
-            .b = buffers[1],
-            .a_unit = own->a_unit,
-            .b_unit = own->b_unit,
-            .a_block = own->chunks * BG_AMX_TILE,
-            .b_offset = own->offset + job->item,
-            .units = units,
-            .chunks = own->chunks,
-            .outputs = job->outputs,
-            .items = job->items,
-            .sums = sums + (job->item * own->out_blocks + job->block) * BG_AMX_SUMS,
-            .sums_step = own->out_blocks * BG_AMX_SUMS});
+        struct bg_amx_product product = product_of(own, job, units, buffers);
+        product.fresh = fresh;
+        product.sums = sums + (job->item * own->out_blocks + job->block) * BG_AMX_SUMS;
+        product.sums_step = own->out_blocks * BG_AMX_SUMS;
+        bg_amx_multiply(&product);
     }
 }
 
-/* Output channels first to last - 1 of dw from `copies` copies of the sums, in order. */
-static void write_out(const struct call *call, int64_t first, int64_t last, int64_t copies)
+/* One tile of sums, of 16 output channels and an item, to its place. */
+static bool put(const struct call *call, int64_t block, int64_t i, const float *sums,
+                int64_t copies)
 {
     const struct bg_amx_weights *own = call->own;
-    int64_t columns = tap_count(&own->shape) * own->shape.in_channels;
+    const struct bg_train_gradient *to = call->to;
+    const int64_t columns = tap_count(&own->shape) * own->shape.in_channels, o = block * SIDE;
+    const int64_t at = o * columns + own->items[i].column;
 
-    for (int64_t o = first; o < last; o++)
-        for (int64_t i = 0; i < own->item_count; i++) {
-            const float *tile =
-                own->sums + (i * own->out_blocks + o / SIDE) * BG_AMX_SUMS + o % SIDE * SIDE;
-            float *to = call->dw + o * columns + own->items[i].column;
-            for (int64_t c = 0; c < own->items[i].width; c++) {
-                float sum = tile[c];
-                for (int64_t t = 1; t < copies; t++)
-                    sum += tile[t * own->sum_count + c];
-                to[c] = sum;
-            }
-        }
+    return bg_amx_put_sums(
+        &(struct bg_amx_put){.sums = sums,
+                             .copies = copies,
+                             .copy_step = own->sum_count,
+                             .rows = smaller(SIDE, own->shape.out_channels - o),
+                             .width = own->items[i].width,
+                             .row_step = columns,
+                             .dw = to->dw + at,
+                             .factor = to->factor == NULL ? NULL : to->factor + o,
+                             .w = to->w == NULL ? NULL : to->w + at,
+                             .low = to->w == NULL ? NULL : to->low + o,
+                             .high = to->w == NULL ? NULL : to->high + o});
+}
+
+/* This thread's part of dw from `copies` copies of the sums, in order. */
+static bool write_out(const struct call *call, int thread, int threads, int64_t copies)
+{
+    const struct bg_amx_weights *own = call->own;
+    const int64_t tiles = own->out_blocks * own->item_count;
+    bool good = true;
+
+    for (int64_t t = tiles * thread / threads; t < tiles * (thread + 1) / threads; t++) {
+        const int64_t block = t / own->item_count, i = t % own->item_count;
+        const float *sums = own->sums + (i * own->out_blocks + block) * BG_AMX_SUMS;
+        good = put(call, block, i, sums, copies) && good;
+    }
+    return good;
 }
 
 static void run_apart(const struct call *call, int thread, int threads)
@@ -198,58 +227,93 @@ static void run_apart(const struct call *call, int thread, int threads)
                                   own->b + thread * own->units * own->b_unit,
                                   own->padded + thread * own->padded_count};
     float *sums = own->sums + thread * own->sum_count;
+    const int64_t jobs[2] = {0, own->job_count}, first = total * thread / threads;
 
-    memset(sums, 0, (size_t)own->sum_count * sizeof *sums);
+    if (first >= end)
+        memset(sums, 0, (size_t)own->sum_count * sizeof *sums);
     bg_amx_tiles_begin();
-    for (int64_t u = total * thread / threads; u < end; u += own->units) {
+    for (int64_t u = first; u < end; u += own->units) {
         int64_t last = smaller(u + own->units, end);
         fill(call, u, last, &all, buffers);
-        multiply(own, 0, own->job_count, last - u, buffers, sums);
+        multiply(own, jobs, last - u, buffers, sums, u == first);
     }
     bg_amx_tiles_end();
 }
 
-static void run_together(const struct call *call, int thread, int threads)
+/* Sums of a job, then where they go. */
+static bool multiply_out(const struct call *call, const int64_t jobs[2], int64_t units,
+                         uint16_t *const buffers[3])
+{
+    const struct bg_amx_weights *own = call->own;
+    _Alignas(64) float sums[BG_AMX_ITEMS * BG_AMX_SUMS];
+    bool good = true;
+
+    for (int64_t j = jobs[0]; j < jobs[1]; j++) {
+        const struct bg_amx_job *job = &own->jobs[j];
+        struct bg_amx_product product = product_of(own, job, units, buffers);
+        product.fresh = true;
+        product.sums = sums;
+        product.sums_step = job->outputs * BG_AMX_SUMS;
+        bg_amx_multiply(&product);
+        for (int64_t k = 0; k < job->items; k++)
+            for (int64_t o = 0; o < job->outputs; o++)
+                good = put(call, job->block + o, job->item + k,
+                           sums + (k * job->outputs + o) * BG_AMX_SUMS, 1) &&
+                       good;
+    }
+    return good;
+}
+
+static bool run_together(const struct call *call, int thread, int threads)
 {
     const struct bg_amx_weights *own = call->own;
     const struct part part = {
         {own->in_blocks * thread / threads, own->in_blocks * (thread + 1) / threads},
         {own->out_blocks * thread / threads, own->out_blocks * (thread + 1) / threads}};
     const int64_t total = own->shape.batch * own->bands;
-    const int64_t first = own->job_count * thread / threads;
-    const int64_t last = own->job_count * (thread + 1) / threads;
+    const int64_t jobs[2] = {own->job_count * thread / threads,
+                             own->job_count * (thread + 1) / threads};
     uint16_t *const buffers[3] = {own->a, own->b, own->padded + thread * own->padded_count};
+    bool good = true;
 
-    if (thread == 0)
-        memset(own->sums, 0, (size_t)own->sum_count * sizeof *own->sums);
     bg_amx_tiles_begin();
     for (int64_t u = 0; u < total; u += own->units) {
         int64_t end = smaller(u + own->units, total);
         fill(call, u, end, &part, buffers);
 #pragma omp barrier
-        multiply(own, first, last, end - u, buffers, own->sums);
+        if (own->direct) {
+            good = multiply_out(call, jobs, end - u, buffers);
+            break;
+        }
+        multiply(own, jobs, end - u, buffers, own->sums, u == 0);
 #pragma omp barrier
     }
     bg_amx_tiles_end();
+    return good;
 }
 
-void bg_amx_weights_run(struct bg_amx_weights *own, const uint8_t *src, int32_t zero_point,
-                        const uint16_t *dz, float *dw)
+static bool run_thread(const struct call *call, int thread, int threads)
 {
-    struct call call = {.own = own, .src = src, .zero_point = zero_point, .dz = dz};
+    const struct bg_amx_weights *own = call->own;
 
-    call.dw = dw;
-    memset(own->blank, zero_point, sizeof own->blank);
-#pragma omp parallel num_threads(own->threads) if (own->threads > 1)
-    {
-        int thread = omp_get_thread_num(), threads = omp_get_num_threads();
-        int64_t outputs = own->shape.out_channels;
-        if (own->shared)
-            run_together(&call, thread, threads);
-        else
-            run_apart(&call, thread, threads);
+    if (own->direct)
+        return run_together(call, thread, threads);
+    if (own->shared)
+        (void)run_together(call, thread, threads);
+    else
+        run_apart(call, thread, threads);
 #pragma omp barrier
-        write_out(&call, outputs * thread / threads, outputs * (thread + 1) / threads,
-                  own->shared ? 1 : threads);
-    }
+    return write_out(call, thread, threads, own->shared ? 1 : threads);
+}
+
+bool bg_amx_weights_run(struct bg_amx_weights *own, const uint8_t *src, int32_t zero_point,
+                        const uint16_t *dz, const struct bg_train_gradient *to)
+{
+    const struct call call = {.own = own, .src = src, .zero_point = zero_point, .dz = dz, .to = to};
+    int bad = 0;
+
+    memset(own->blank, zero_point, sizeof own->blank);
+#pragma omp parallel num_threads(own->threads) reduction(| : bad) if (own->threads > 1)
+    bad |= !run_thread(&call, omp_get_thread_num(), omp_get_num_threads());
+    return bad == 0;
 }

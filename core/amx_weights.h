@@ -9,7 +9,7 @@
  *
  * A unit is some output rows of one image. Threads take units and sum apart, then add in order; or,
  * where weights are many or units few, share all units and take parts of dw: then results do not
- * depend on the number of threads. */
+ * depend on the number of threads. The gradient is scaled and masked as it is written. */
 #ifndef BG_CORE_AMX_WEIGHTS_H
 #define BG_CORE_AMX_WEIGHTS_H
 
@@ -38,6 +38,7 @@ struct bg_amx_weights {
     struct bg_conv_shape shape;
     int threads;
     bool joined, shared;
+    bool direct; /* shared, and all units are one round: sums go out at once, none are kept */
     int64_t in_blocks, out_blocks;
     int64_t pitch, rows, bands; /* output rows of a unit, units of an image */
     int64_t chunks, pairs, positions;

@@ -15,7 +15,7 @@
 /* More weights than this are shared, not summed apart by each thread. */
 #define SHARED_WEIGHTS (1 << 18)
 /* Sum tiles of one product: with one and with two output blocks. */
-#define ITEMS_ONE 6
+#define ITEMS_ONE BG_AMX_ITEMS
 #define ITEMS_TWO 2
 
 static int64_t up(int64_t a, int64_t b)
@@ -246,21 +246,32 @@ out:
     return rc;
 }
 
+/* What is one round for one thread is filled by all of them in parts. */
+static void choose_sharing(struct bg_amx_weights *own)
+{
+    const int64_t total = own->shape.batch * own->bands;
+    const bool wide = tap_count(&own->shape) == 1 && own->in_blocks >= own->threads;
+
+    own->units = ROUND_BYTES / ((own->a_unit + own->b_unit) * 2) + 1;
+    own->shared = own->item_count * own->out_blocks * BG_AMX_SUMS > SHARED_WEIGHTS ||
+                  total < own->threads || (wide && total <= own->units);
+    own->units = smaller(own->units, up(total, own->shared ? 1 : own->threads));
+    own->direct = own->shared && total <= own->units;
+}
+
 static enum bg_status make_buffers(struct bg_amx_weights *own)
 {
     enum bg_status rc = BG_OK;
-    int64_t total = own->shape.batch * own->bands, copies;
+    int64_t copies;
 
     own->a_unit = own->out_blocks * own->chunks * BG_AMX_TILE;
-    own->shared =
-        own->item_count * own->out_blocks * BG_AMX_SUMS > SHARED_WEIGHTS || total < own->threads;
+    choose_sharing(own);
     copies = own->shared ? 1 : own->threads;
-    own->units = ROUND_BYTES / ((own->a_unit + own->b_unit) * 2) + 1;
-    own->units = smaller(own->units, up(total, copies));
     own->sum_count = own->item_count * own->out_blocks * BG_AMX_SUMS;
     TRY(bg_alloc(&own->a, copies * own->units * own->a_unit, sizeof *own->a));
     TRY(bg_alloc(&own->b, copies * own->units * own->b_unit, sizeof *own->b));
-    TRY(bg_alloc(&own->sums, copies * own->sum_count, sizeof *own->sums));
+    if (!own->direct)
+        TRY(bg_alloc(&own->sums, copies * own->sum_count, sizeof *own->sums));
 out:
     return rc;
 }

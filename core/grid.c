@@ -52,7 +52,8 @@ enum bg_status bg_grid_fit(struct bg_grid *grid, int64_t channel, float lo, floa
     if (symmetric || grid->binary) {
         double largest = fmax(-low, high);
         grid->scale[channel] = largest == 0.0 ? 1.0f : bounded_scale(largest / grid->qmax);
-        grid->zero_point = 0;
+        if (grid->zero_point != 0) /* channels may be fitted by several threads */
+            grid->zero_point = 0;
         return BG_OK;
     }
     if (grid->channels != 1)

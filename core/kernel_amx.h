@@ -16,6 +16,7 @@
 #define BG_AMX_PIXELS 32  /* bf16 of a tile row */
 #define BG_AMX_TILE   512 /* bf16 of a tile */
 #define BG_AMX_SUMS   256 /* f32 of a tile */
+#define BG_AMX_ITEMS  6   /* most sum tiles of one product for backward weights */
 
 void bg_amx_tiles_begin(void);
 void bg_amx_tiles_end(void);
@@ -46,6 +47,7 @@ struct bg_amx_joined {
     const uint16_t *padded;
     const int32_t *at; /* [pixels] */
     int64_t pixels, run, row_step, columns;
+    int64_t row; /* even: in rows of so many pixels at[] rises by 1; 0: anything else */
     uint16_t *pairs;
     int64_t block_step;
 };
@@ -71,10 +73,23 @@ struct bg_amx_product {
     const int64_t *b_offset; /* of each item */
     int64_t units, chunks;
     int outputs, items;
+    bool fresh;  /* sums begin at 0 */
     float *sums; /* tiles, items are sums_step f32 apart, output blocks BG_AMX_SUMS */
     int64_t sums_step;
 };
 void bg_amx_multiply(const struct bg_amx_product *in);
+
+/* One tile of sums to 16 columns of up to 16 rows of dw: y = (sum of the copies, in order) *
+ * factor[row], or 0 where w at the same place is not in [low[row], high[row]]. Without factor
+ * (NULL) 1, without w everything stays. Returns false when a y is not finite. */
+struct bg_amx_put {
+    const float *sums;
+    int64_t copies, copy_step;
+    int64_t rows, width, row_step;
+    float *dw;
+    const float *factor, *w, *low, *high;
+};
+bool bg_amx_put_sums(const struct bg_amx_put *in);
 
 /* Convolution as a product: tile A holds 16 positions x 64 bytes of what an output reads at one
  * step (64 u8 codes or 32 bf16), tile B of the weights 16 groups of 4 bytes x 16 outputs, the sum
@@ -122,6 +137,19 @@ struct bg_amx_convolve {
     bool add;  /* dst += */
 };
 void bg_amx_convolve(const struct bg_amx_convolve *in);
+
+/* The weights of up to 16 outputs (rows) of one block: dense codes, rows `step` apart, `columns` of
+ * each. Codes: 4 neighbouring columns of all 16 rows are one line of 64 bytes, lines follow each
+ * other. Pairs: rows 2 i and 2 i + 1 of 16 columns as bf16 are line i, the next 16 columns lie
+ * tile_step bytes further. Lines are written whole: what is not there is 0. */
+struct bg_amx_pack {
+    const int8_t *codes;
+    int64_t rows, step, columns;
+    uint8_t *tiles;
+    int64_t tile_step;
+};
+void bg_amx_pack_codes(const struct bg_amx_pack *in);
+void bg_amx_pack_pairs(const struct bg_amx_pack *in);
 
 /* sums[o] = sum over all steps of the s8 weights of output o, for 16 outputs. */
 void bg_amx_sum_weights(const uint8_t *tiles, int64_t steps, int32_t *sums);

@@ -1,8 +1,7 @@
 /* Backward weights on AMX: makes the tiles of activations and output gradients, and multiplies them
  * (core/kernel_amx.h says what a tile holds, core/amx_weights.c which pixels). */
-#include "core/kernel_amx.h"
+#include "core/kernel_amx_words.h"
 
-#include <immintrin.h>
 #include <string.h>
 
 #define SIDE BG_AMX_SIDE
@@ -119,9 +118,38 @@ static inline __m512i load_columns(const uint16_t *at, const struct piece *piece
     return _mm512_cvtepu16_epi32(value);
 }
 
+/* Where a pixel's neighbour is the next u16, pairs of pixels are words of one column: 16 pairs at a
+ * time. */
+static void join_rows(const struct bg_amx_joined *in, int64_t first)
+{
+    const int64_t columns = in->columns - first < SIDE ? in->columns - first : SIDE;
+    uint16_t *pairs = in->pairs + first / SIDE * in->block_step;
+    const uint16_t *from[SIDE] = {NULL};
+
+    for (int64_t j = 0; j < columns; j++)
+        from[j] = in->padded + (first + j) / in->run * in->row_step + (first + j) % in->run;
+    for (int64_t p = 0; p < in->pixels; p += in->row)
+        for (int64_t x = 0; x < in->row; x += 2 * SIDE) {
+            const int64_t left = (in->row - x) / 2, count = left < SIDE ? left : SIDE;
+            __m512i r[SIDE];
+#pragma GCC unroll 16
+            for (int j = 0; j < SIDE; j++)
+                r[j] = j < columns
+                           ? _mm512_maskz_loadu_epi32(lanes_of(count), from[j] + in->at[p] + x)
+                           : _mm512_setzero_si512();
+            bg_amx_turn_words(r, pairs + (p + x) * SIDE, count);
+        }
+}
+
 void bg_amx_join_taps(const struct bg_amx_joined *in)
 {
     struct piece pieces[SIDE];
+
+    if (in->row > 0) {
+        for (int64_t first = 0; first < in->columns; first += SIDE)
+            join_rows(in, first);
+        return;
+    }
 
     for (int64_t first = 0; first < in->columns; first += SIDE) {
         const int count = find_pieces(in, first, pieces);
@@ -223,6 +251,15 @@ static void load_sums(const struct bg_amx_product *in)
 {
     const int64_t step = in->sums_step;
 
+    if (in->fresh) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_zero(4);
+        _tile_zero(5);
+        return;
+    }
     switch (in->items) {
     case 6:
         _tile_loadd(5, in->sums + 5 * step, 64); /* fall through */
@@ -290,18 +327,32 @@ static void multiply_one(const struct bg_amx_product *in)
     store_sums(in);
 }
 
-/* Two output blocks: every tile that is loaded is used twice. */
-static void multiply_two(const struct bg_amx_product *in)
+static void load_two(const struct bg_amx_product *in)
 {
-    float *sums = in->sums, *next = in->sums + in->sums_step;
-    const int64_t b0 = in->b_offset[0], b1 = in->b_offset[in->items - 1];
+    const float *sums = in->sums, *next = in->sums + in->sums_step;
 
+    if (in->fresh) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
     _tile_loadd(0, sums, 64);
     _tile_loadd(1, sums + BG_AMX_SUMS, 64);
     if (in->items == 2) {
         _tile_loadd(2, next, 64);
         _tile_loadd(3, next + BG_AMX_SUMS, 64);
     }
+}
+
+/* Two output blocks: every tile that is loaded is used twice. */
+static void multiply_two(const struct bg_amx_product *in)
+{
+    float *sums = in->sums, *next = in->sums + in->sums_step;
+    const int64_t b0 = in->b_offset[0], b1 = in->b_offset[in->items - 1];
+
+    load_two(in);
     for (int64_t unit = 0; unit < in->units; unit++) {
         const uint16_t *a = in->a + unit * in->a_unit, *b = in->b + unit * in->b_unit;
         for (const uint16_t *end = a + in->chunks * TILE; a < end; a += TILE, b += TILE) {

@@ -3,6 +3,7 @@
  * Minimum and maximum end with + 0.0f, which turns -0 into 0: so equal zeros cannot make the result
  * depend on the order of comparison. */
 #include "core/kernel_table.h"
+#include "core/kernel_train_vec.h"
 
 #include <string.h>
 
@@ -52,34 +53,45 @@ static void decode_u8(const uint8_t *restrict codes, int64_t n, int32_t zero_poi
         y[i] = (float)((int32_t)codes[i] - zero_point) * scale;
 }
 
-static void widen(const float *restrict x, int64_t width, float *restrict low, float *restrict high)
+/* Least and largest of a run of vectors; a NaN changes neither. */
+struct ends {
+    vec low, high;
+    uint16_t good; /* lanes without a NaN so far */
+};
+
+INLINE void widen(struct ends *ends, vec v)
 {
-    for (int64_t j = 0; j < width; j++) {
-        low[j] = x[j] < low[j] ? x[j] : low[j];
-        high[j] = x[j] > high[j] ? x[j] : high[j];
-    }
+    ends->low = vec_min(v, ends->low); /* the second where v is NaN */
+    ends->high = vec_max(v, ends->high);
+    ends->good &= vec_at_most(v, v);
 }
 
 static bool min_max(const float *x, int64_t n, float *min, float *max)
 {
-    float low[BG_KERNEL_WIDTH], high[BG_KERNEL_WIDTH];
-    int32_t nan = 0;
+    struct ends a = {vec_set(*min), vec_set(*max), 0xffff}, b = a;
+    float low[VEC], high[VEC];
+    bool good;
+    int64_t i = 0;
 
-    for (int j = 0; j < BG_KERNEL_WIDTH; j++) {
-        low[j] = *min;
-        high[j] = *max;
+    for (; i + 2 * VEC <= n; i += 2 * VEC) { /* two that need not wait for each other */
+        widen(&a, vec_load(x + i));
+        widen(&b, vec_load(x + i + VEC));
     }
-    for (int64_t i = 0; i < n; i += BG_KERNEL_WIDTH)
-        widen(x + i, n - i < BG_KERNEL_WIDTH ? n - i : BG_KERNEL_WIDTH, low, high);
-    for (int64_t i = 0; i < n; i++)
-        nan |= x[i] != x[i];
-    for (int j = 0; j < BG_KERNEL_WIDTH; j++) {
+    vec_store(low, vec_min(a.low, b.low), VEC);
+    vec_store(high, vec_max(a.high, b.high), VEC);
+    good = (a.good & b.good) == 0xffff;
+    for (; i < n; i++) {
+        *min = x[i] < *min ? x[i] : *min;
+        *max = x[i] > *max ? x[i] : *max;
+        good = good && x[i] == x[i];
+    }
+    for (int j = 0; j < VEC; j++) {
         *min = low[j] < *min ? low[j] : *min;
         *max = high[j] > *max ? high[j] : *max;
     }
     *min += 0.0f;
     *max += 0.0f;
-    return nan == 0;
+    return good;
 }
 
 static bool all_finite(const float *x, int64_t n)

@@ -170,32 +170,79 @@ static struct span window(const struct bg_pool_shape *s, int side, int64_t out)
     return (struct span){start < 0 ? 0 : start, end > limit ? limit : end, start};
 }
 
-static void larger(const uint8_t *restrict src, int64_t n, uint8_t place, uint8_t *restrict dst,
-                   uint8_t *restrict where)
+/* 16 channels at a time. A block may run over the end of its pixel, in memory that the row has:
+ * what it writes too much the next pixel overwrites, from left to right. */
+typedef uint8_t bytes __attribute__((vector_size(VEC)));
+typedef uint16_t halves __attribute__((vector_size(2 * VEC)));
+
+/* Where a window lies in the image: its first pixel inside, and what is read of it. */
+struct reach {
+    struct span rows, columns;
+    const uint8_t *image;
+};
+
+static int64_t first_place(const struct bg_pool_shape *s, const struct reach *in)
 {
-    for (int64_t i = 0; i < n; i++) {
-        where[i] = src[i] > dst[i] ? place : where[i];
-        dst[i] = src[i] > dst[i] ? src[i] : dst[i];
+    return (in->rows.from - in->rows.start) * s->kernel[1] + in->columns.from - in->columns.start;
+}
+
+/* 16 channels of one window, from `channel` on. */
+INLINE void max_block(const struct bg_pool_shape *s, const struct reach *in, int64_t channel,
+                      uint8_t *dst, uint8_t *where)
+{
+    bytes best = {0}, at = {0};
+
+    at += (uint8_t)first_place(s, in);
+    for (int64_t h = in->rows.from; h < in->rows.to; h++) {
+        const uint8_t *from = in->image + (h * s->in_width + in->columns.from) * s->channels;
+        int64_t place = (h - in->rows.start) * s->kernel[1] - in->columns.start;
+        for (int64_t w = in->columns.from; w < in->columns.to; w++, from += s->channels) {
+            bytes x;
+            memcpy(&x, from + channel, VEC);
+            const bytes more = (bytes)(x > best), here = (bytes){0} + (uint8_t)(place + w);
+            at = (here & more) | (at & ~more);
+            best = (x & more) | (best & ~more);
+        }
+    }
+    memcpy(dst, &best, VEC);
+    memcpy(where, &at, VEC);
+}
+
+/* Channels `channel` to `end` - 1 one by one. */
+static void max_few(const struct bg_pool_shape *s, const struct reach *in, int64_t channel,
+                    int64_t end, uint8_t *dst, uint8_t *where)
+{
+    for (; channel < end; channel++, dst++, where++) {
+        int best = 0, at = (int)first_place(s, in);
+        for (int64_t h = in->rows.from; h < in->rows.to; h++) {
+            const uint8_t *from = in->image + h * s->in_width * s->channels + channel;
+            int64_t place = (h - in->rows.start) * s->kernel[1] - in->columns.start;
+            for (int64_t w = in->columns.from; w < in->columns.to; w++) {
+                const int x = from[w * s->channels];
+                at = x > best ? (int)(place + w) : at;
+                best = x > best ? x : best;
+            }
+        }
+        *dst = (uint8_t)best;
+        *where = (uint8_t)at;
     }
 }
 
 static void max_row(const struct bg_pool_shape *s, const uint8_t *image, int64_t y, uint8_t *dst,
                     uint8_t *where)
 {
-    const struct span rows = window(s, 0, y);
+    struct reach in = {.rows = window(s, 0, y), .image = image};
     const int64_t n = s->channels;
 
     for (int64_t x = 0; x < s->out_width; x++, dst += n, where += n) {
-        const struct span columns = window(s, 1, x);
-        const int64_t first =
-            (rows.from - rows.start) * s->kernel[1] + (columns.from - columns.start);
-        memcpy(dst, image + (rows.from * s->in_width + columns.from) * n, (size_t)n);
-        memset(where, (int)first, (size_t)n);
-        for (int64_t h = rows.from; h < rows.to; h++)
-            for (int64_t w = columns.from; w < columns.to; w++)
-                larger(image + (h * s->in_width + w) * n, n,
-                       (uint8_t)((h - rows.start) * s->kernel[1] + (w - columns.start)), dst,
-                       where);
+        in.columns = window(s, 1, x);
+        const int64_t left = (s->out_width - x) * n, source = (s->in_width - in.columns.to + 1) * n;
+        const int64_t room = left < source ? left : source;
+        int64_t c = 0;
+        for (; c < n && c + VEC <= room; c += VEC)
+            max_block(s, &in, c, dst + c, where + c);
+        if (c < n)
+            max_few(s, &in, c, n, dst + c, where + c);
     }
 }
 
@@ -238,11 +285,76 @@ static void gather(const struct bg_pool_shape *s, const uint8_t *where, const ui
         }
 }
 
+/* What rounding 0 + dy gives: 0 for -0, one NaN for all. */
+INLINE void plain_bf16(halves *x)
+{
+    const halves size = *x & 0x7fff;
+    const halves nan = (halves)(size > 0x7f80), zero = (halves)(size == 0);
+
+    *x = (*x & ~nan & ~zero) | (nan & 0xffc0);
+}
+
+/* 16 channels of an input that one window holds, as its pixel `place`. */
+INLINE void send(const uint8_t *where, const uint16_t *dy, uint8_t place, uint16_t *dx)
+{
+    halves value;
+    bytes at;
+
+    memcpy(&at, where, sizeof at);
+    memcpy(&value, dy, sizeof value);
+    plain_bf16(&value);
+    value &= (halves)(__builtin_convertvector(at, halves) == place);
+    memcpy(dx, &value, sizeof value);
+}
+
+static void send_few(const uint8_t *where, const uint16_t *dy, uint8_t place, int64_t n,
+                     uint16_t *dx)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t size = dy[i] & 0x7fff;
+        const uint32_t plain = size > 0x7f80 ? 0xffc0u : size == 0 ? 0 : dy[i];
+        dx[i] = (uint16_t)(where[i] == place ? plain : 0);
+    }
+}
+
+/* Windows side by side: an input lies in one at most. */
+static void max_row_apart(const struct bg_pool_shape *s, const uint8_t *where, const uint16_t *dy,
+                          int64_t y, uint16_t *dx)
+{
+    const int64_t n = s->channels, k = s->kernel[1], width = s->in_width * n;
+    const int64_t h = (y + s->padding[0]) / s->kernel[0];
+    const int64_t outputs = h < s->out_height ? s->out_width * n : 0;
+    const int64_t first = (y + s->padding[0]) % s->kernel[0] * k;
+    int64_t done = 0;
+
+    where += h * s->out_width * n;
+    dy += h * s->out_width * n;
+    for (int64_t at = 0, column = -s->padding[1]; at < outputs; at += n)
+        for (int64_t w = 0; w < k; w++, column++) {
+            const uint8_t place = (uint8_t)(first + w);
+            const int64_t to = column * n;
+            const int64_t room = outputs - at < width - to ? outputs - at : width - to;
+            int64_t c = 0;
+            if (to < 0 || to >= width)
+                continue;
+            for (; c < n && c + VEC <= room; c += VEC)
+                send(where + at + c, dy + at + c, place, dx + to + c);
+            if (c < n)
+                send_few(where + at + c, dy + at + c, place, n - c, dx + to + c);
+            done = to + n;
+        }
+    memset(dx + done, 0, (size_t)(width - done) * sizeof *dx);
+}
+
 static void max_row_backward(const struct bg_pool_shape *s, const uint8_t *where,
                              const uint16_t *dy, int64_t y, uint16_t *dx)
 {
     float sums[CHUNK];
 
+    if (s->stride[0] == s->kernel[0] && s->stride[1] == s->kernel[1]) {
+        max_row_apart(s, where, dy, y, dx);
+        return;
+    }
     for (int64_t x = 0; x < s->in_width; x++, dx += s->channels)
         for (int64_t c = 0; c < s->channels; c += CHUNK) {
             int64_t n = s->channels - c < CHUNK ? s->channels - c : CHUNK;

@@ -20,7 +20,8 @@ struct bg_range_method {
     bool extremes; /* observe reads no more of x than its least and its largest value */
     bool learned;  /* the step is a parameter trained by gradient; fit is used once, to start */
     /* Folds one batch of a channel into quantizer->lo/hi[channel]. quantizer->observed counts
-     * earlier batches. May read quantizer->grid limits (bits). Scratch-free. */
+     * earlier batches. May read quantizer->grid limits (bits). Scratch-free. Of weights, several
+     * threads observe different channels at the same time. */
     enum bg_status (*observe)(const void *options, struct bg_quantizer *quantizer, int64_t channel,
                               const float *x, int64_t n);
 };
@@ -38,9 +39,10 @@ struct bg_update_method {
     size_t options_size;
     /* Bytes of state per weight, for reports. */
     double (*state_bytes)(const void *options);
-    /* Moves param->value using param->grad and param->state; the caller raises param->version.
-     * Threaded inside, same bits for any thread count. `decay` is false for parameters that take no
-     * weight decay. */
+    /* Moves param->value using param->grad and param->state, best by bg_param_move, so that codes
+     * are made on the way; the caller raises param->version by 1 then, and nothing else changes the
+     * value in between. Threaded inside, same bits for any thread count. `decay` is false for
+     * parameters that take no weight decay. */
     enum bg_status (*update)(const void *options, struct bg_param *param,
                              const struct bg_update_moment *moment, bool decay);
 };

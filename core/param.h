@@ -46,6 +46,28 @@ enum bg_param_kind {
     BG_PARAM_RUNNING_VAR   /* no gradient */
 };
 
+/* Rows of a parameter that go on together: no other rows share memory of a packed layout with them
+ * in a way that two threads could meet. */
+#define BG_SINK_ROWS 16
+
+/* Where a quantized parameter's codes go: the packed layouts of the fast program that ran last. A
+ * row is what belongs to one index of the first dimension. `rows` and `pack` are called for ranges
+ * that begin at a multiple of BG_SINK_ROWS, from many threads at once, each with rows of its own.
+ * Methods that move real values go through bg_param_move; those that make codes themselves call
+ * pack. */
+struct bg_sink {
+    void *self;
+    int8_t *codes; /* dense, row after row */
+    void (*pack)(void *self, int64_t first, int64_t last, const int8_t *codes);
+    /* New values: begin says whether each row can be settled without the others, rows finds range,
+     * grid and codes of what has just been written and packs them, end records that all are (with
+     * `good` false: that a range failed, and the next forward will say so). */
+    bool (*begin)(struct bg_param *param);
+    bool (*rows)(struct bg_param *param, int64_t first, int64_t last);
+    void (*end)(struct bg_param *param, bool good);
+    uint64_t packed; /* serial of the codes that were packed */
+};
+
 struct bg_param {
     char name[BG_NAME_MAX]; /* "conv1.weight" */
     enum bg_param_kind kind;
@@ -57,11 +79,18 @@ struct bg_param {
         forward; /* what forward and backward read: value itself, or its projection on the grid */
     struct bg_quantizer *quantizer; /* NULL: forward is the f32 value */
     uint64_t version;               /* rises with every change of value: packed copies compare it */
+    struct bg_sink *sink;           /* NULL: nobody reads codes */
 };
 
 static inline bool bg_param_trainable(const struct bg_param *param)
 {
     return param->kind != BG_PARAM_RUNNING_MEAN && param->kind != BG_PARAM_RUNNING_VAR;
 }
+
+/* Moves all values: move(self, first, n) writes values first to first + n - 1, by no others than
+ * what it had and has at their places, on any thread. With a sink, what has been written is ranged,
+ * encoded and packed while it is still in the cache, for the version that the caller gives next. */
+void bg_param_move(struct bg_param *param, void (*move)(void *self, int64_t first, int64_t n),
+                   void *self);
 
 #endif

@@ -10,6 +10,7 @@
 #define _DEFAULT_SOURCE /* syscall */
 #include "core/train_conv.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -22,6 +23,9 @@
 /* arch_prctl(2): Linux gives AMX tiles to a process that asks. */
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA  18
+
+/* Fewer weights than this are packed on the calling thread: waking others costs more. */
+#define PACK_SMALL 32768
 
 struct bg_train_conv {
     struct bg_conv_shape shape; /* linear layers as 1x1 convolutions, the batch as rows */
@@ -149,16 +153,38 @@ static uint16_t code_to_bf16(int8_t code)
     return (uint16_t)(bits >> 16);
 }
 
+static void pack_depthwise(const struct bg_train_packed *packed, int64_t first, int64_t last,
+                           const int8_t *codes)
+{
+    for (int64_t i = first; i < last; i++)
+        packed->forward[packed->forward_at[i]] = codes[i - first];
+    for (int64_t i = first; packed->backward != NULL && i < last; i++)
+        packed->backward[packed->backward_at[i]] = code_to_bf16(codes[i - first]);
+}
+
+void bg_train_conv_pack_rows(struct bg_train_conv *conv, int64_t first, int64_t last,
+                             const int8_t *codes)
+{
+    const int64_t each = conv->packed.count / conv->shape.out_channels;
+
+    if (conv->depthwise != NULL) {
+        pack_depthwise(&conv->packed, first * each, last * each, codes);
+        return;
+    }
+    bg_amx_conv_pack(conv->forward, first, last, codes);
+    if (conv->data != NULL)
+        bg_amx_conv_pack(conv->data, first, last, codes);
+}
+
 void bg_train_conv_pack(struct bg_train_conv *conv, const int8_t *codes)
 {
-    const struct bg_train_packed *packed = &conv->packed;
+    const int64_t outputs = conv->shape.out_channels, each = conv->packed.count / outputs;
 
-    for (int64_t i = 0; i < packed->count; i++)
-        packed->forward[packed->forward_at[i]] = codes[i];
-    if (packed->backward == NULL)
-        return;
-    for (int64_t i = 0; i < packed->count; i++)
-        packed->backward[packed->backward_at[i]] = code_to_bf16(codes[i]);
+#pragma omp parallel for schedule(static) if (conv->packed.count >= PACK_SMALL)
+    for (int64_t o = 0; o < outputs; o += BG_TRAIN_ROWS) {
+        int64_t last = o + BG_TRAIN_ROWS < outputs ? o + BG_TRAIN_ROWS : outputs;
+        bg_train_conv_pack_rows(conv, o, last, codes + o * each);
+    }
 }
 
 static enum bg_status check_zero_point(int32_t zero_point)
@@ -197,18 +223,47 @@ out:
     return rc;
 }
 
-enum bg_status bg_train_conv_backward_weights(struct bg_train_conv *conv, const uint8_t *src,
-                                              int32_t zero_point, const uint16_t *dz, float *dw)
+/* One output of a depthwise convolution has few weights. */
+static bool finish_depthwise(const struct bg_train_conv *conv, const struct bg_train_gradient *to)
+{
+    const int64_t each = conv->packed.count / conv->shape.out_channels;
+    bool good = true;
+
+    for (int64_t i = 0; i < conv->packed.count; i++) {
+        const int64_t o = i / each;
+        float value = to->factor == NULL ? to->dw[i] : to->dw[i] * to->factor[o];
+        if (to->w != NULL && !(to->w[i] >= to->low[o] && to->w[i] <= to->high[o]))
+            value = 0.0f;
+        good = good && isfinite(value);
+        to->dw[i] = value;
+    }
+    return good;
+}
+
+enum bg_status bg_train_conv_weight_gradient(struct bg_train_conv *conv, const uint8_t *src,
+                                             int32_t zero_point, const uint16_t *dz,
+                                             const struct bg_train_gradient *to, bool *finite)
 {
     enum bg_status rc = BG_OK;
 
     TRY(check_zero_point(zero_point));
-    if (conv->depthwise != NULL)
-        bg_amx_depthwise_gradient(conv->depthwise, src, zero_point, dz, dw);
-    else
-        bg_amx_weights_run(conv->weights, src, zero_point, dz, dw);
+    if (conv->depthwise != NULL) {
+        bg_amx_depthwise_gradient(conv->depthwise, src, zero_point, dz, to->dw);
+        *finite = finish_depthwise(conv, to);
+    } else {
+        *finite = bg_amx_weights_run(conv->weights, src, zero_point, dz, to);
+    }
 out:
     return rc;
+}
+
+enum bg_status bg_train_conv_backward_weights(struct bg_train_conv *conv, const uint8_t *src,
+                                              int32_t zero_point, const uint16_t *dz, float *dw)
+{
+    bool finite = true;
+
+    return bg_train_conv_weight_gradient(conv, src, zero_point, dz,
+                                         &(struct bg_train_gradient){.dw = dw}, &finite);
 }
 
 void bg_train_conv_implementations(const struct bg_train_conv *conv, const char **forward,

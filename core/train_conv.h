@@ -42,8 +42,13 @@ struct bg_train_packed {
     const int32_t *backward_at; /* [count] */
 };
 struct bg_train_packed bg_train_conv_packed(struct bg_train_conv *conv);
-/* The same from dense codes O,H,W,I in -127 to 127. */
+/* The same from dense codes O,H,W,I in -127 to 127: of all outputs, threaded; or of outputs `first`
+ * to `last` - 1 alone on the calling thread, `codes` beginning with theirs, `first` a multiple of
+ * BG_TRAIN_ROWS. Different outputs may be packed at the same time. */
+#define BG_TRAIN_ROWS 16
 void bg_train_conv_pack(struct bg_train_conv *conv, const int8_t *codes);
+void bg_train_conv_pack_rows(struct bg_train_conv *conv, int64_t first, int64_t last,
+                             const int8_t *codes);
 
 BG_MUST enum bg_status bg_train_conv_forward(struct bg_train_conv *conv, const uint8_t *src,
                                              int32_t zero_point, uint16_t *z);
@@ -53,6 +58,17 @@ BG_MUST enum bg_status bg_train_conv_backward_data(struct bg_train_conv *conv, c
 BG_MUST enum bg_status bg_train_conv_backward_weights(struct bg_train_conv *conv,
                                                       const uint8_t *src, int32_t zero_point,
                                                       const uint16_t *dz, float *dw);
+/* The same on its way to the optimizer, in one pass: dw[o][i] = sum * factor[o], and 0 where the
+ * weight w[o][i] is not in [low[o], high[o]]. Without factor (NULL) 1, without w nothing becomes 0.
+ * *finite: all of dw is. */
+struct bg_train_gradient {
+    float *dw;
+    const float *factor, *w, *low, *high;
+};
+BG_MUST enum bg_status bg_train_conv_weight_gradient(struct bg_train_conv *conv, const uint8_t *src,
+                                                     int32_t zero_point, const uint16_t *dz,
+                                                     const struct bg_train_gradient *to,
+                                                     bool *finite);
 /* Names of what runs: "own:amx", "own:avx512:depthwise"; "" where a pass was not made. */
 void bg_train_conv_implementations(const struct bg_train_conv *conv, const char **forward,
                                    const char **backward_data, const char **backward_weights);

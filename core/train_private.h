@@ -16,6 +16,8 @@ BG_MUST enum bg_status bg_amx_conv_create(struct bg_amx_conv **out,
 void bg_amx_conv_destroy(struct bg_amx_conv *own); /* takes NULL */
 /* Packed weights, s8 or bf16, and the place of each weight of O,H,W,I in them. */
 void *bg_amx_conv_packed(struct bg_amx_conv *own, const int32_t **at);
+/* Codes of outputs first to last - 1, the first a multiple of 16; on the calling thread. */
+void bg_amx_conv_pack(struct bg_amx_conv *own, int64_t first, int64_t last, const int8_t *codes);
 void bg_amx_conv_forward(struct bg_amx_conv *own, const uint8_t *src, int32_t zero_point,
                          uint16_t *z);
 void bg_amx_conv_data(struct bg_amx_conv *own, const uint16_t *dz, uint16_t *dx, bool add);
@@ -25,8 +27,8 @@ struct bg_amx_weights;
 BG_MUST enum bg_status bg_amx_weights_create(struct bg_amx_weights **out,
                                              const struct bg_conv_shape *shape);
 void bg_amx_weights_destroy(struct bg_amx_weights *own); /* takes NULL */
-void bg_amx_weights_run(struct bg_amx_weights *own, const uint8_t *src, int32_t zero_point,
-                        const uint16_t *dz, float *dw);
+bool bg_amx_weights_run(struct bg_amx_weights *own, const uint8_t *src, int32_t zero_point,
+                        const uint16_t *dz, const struct bg_train_gradient *to);
 
 /* All passes of a depthwise convolution. */
 struct bg_amx_depthwise;

@@ -39,13 +39,30 @@ static double state_bytes(const void *options)
     return o->momentum > 0 ? sizeof(float) : 0;
 }
 
+struct call {
+    const struct sgd_options *options;
+    struct bg_param *param;
+    float lr, decay;
+};
+
+static void move(void *self, int64_t first, int64_t n)
+{
+    const struct call *call = self;
+    struct bg_param *param = call->param;
+    bg_kernel_sgd(bg_f32(&param->value) + first, bg_f32(&param->state) + first,
+                  bg_f32(&param->grad) + first, n, call->lr, (float)call->options->momentum,
+                  call->decay, call->options->nesterov);
+}
+
 static enum bg_status update(const void *options, struct bg_param *param,
                              const struct bg_update_moment *moment, bool decay)
 {
     const struct sgd_options *o = options;
-    bg_kernel_sgd(bg_f32(&param->value), bg_f32(&param->state), bg_f32(&param->grad),
-                  bg_tensor_count(&param->value), (float)moment->lr, (float)o->momentum,
-                  decay ? (float)o->weight_decay : 0, o->nesterov);
+    struct call call = {.options = o,
+                        .param = param,
+                        .lr = (float)moment->lr,
+                        .decay = decay ? (float)o->weight_decay : 0};
+    bg_param_move(param, move, &call);
     return BG_OK;
 }
 

@@ -222,6 +222,103 @@ Test(fast, a_step_allocates_nothing_and_is_repeatable)
     cr_expect(loss[0] == loss[1], "%.17g and %.17g", loss[0], loss[1]);
 }
 
+extern const struct bg_update_method bg_update_sgd;
+
+static void descend(struct bg_graph *graph, bool apart)
+{
+    const struct {
+        double momentum, weight_decay;
+        bool nesterov;
+    } options = {0.9, 1e-3, false}; /* as in policies/update_sgd.c */
+    const struct bg_update_moment moment = {.lr = 0.05};
+
+    for (int i = 0; i < bg_graph_param_count(graph); i++) {
+        struct bg_param *param = bg_graph_param(graph, i);
+        if (!bg_param_trainable(param))
+            continue;
+        if (apart)
+            param->sink = NULL;
+        OK(bg_update_sgd.update(&options, param, &moment, true));
+        param->version++;
+    }
+}
+
+static void expect_same_weights(struct bg_graph *const graph[2])
+{
+    for (int i = 0; i < bg_graph_param_count(graph[0]); i++) {
+        struct bg_param *a = bg_graph_param(graph[0], i), *b = bg_graph_param(graph[1], i);
+        size_t bytes = (size_t)bg_tensor_count(&a->value) * sizeof(float);
+        cr_assert(memcmp(a->value.data, b->value.data, bytes) == 0, "%s", a->name);
+        if (a->quantizer == NULL)
+            continue;
+        cr_assert(bg_model_param(a)->seen == a->version, "%s waits", a->name);
+        cr_assert(bg_model_param(b)->seen != b->version, "%s went on", b->name);
+        OK(bg_param_refresh(a));
+        OK(bg_param_refresh(b));
+        cr_assert(memcmp(a->forward.data, b->forward.data, bytes) == 0, "%s", a->name);
+        cr_assert(a->quantizer->clipped == b->quantizer->clipped);
+        bytes = (size_t)a->quantizer->grid.channels * sizeof(float);
+        cr_assert(memcmp(a->quantizer->grid.scale, b->quantizer->grid.scale, bytes) == 0);
+        cr_assert(memcmp(a->quantizer->hi, b->quantizer->hi, bytes) == 0);
+    }
+}
+
+/* One pass over update, range, codes and packing against one after the other. */
+Test(fast, an_update_that_packs_gives_the_bits_of_one_that_does_not)
+{
+    const struct bg_run_moment moment = {.flags = BG_RUN_OBSERVE};
+
+    if (!bg_train_available())
+        cr_skip_test("this CPU has no AMX");
+    for (int bits = 2; bits <= 8; bits *= 2)
+        for (int which = 0; which < 2; which++) {
+            struct support_batch data[2];
+            struct bg_graph *graph[2];
+            struct bg_program *fast[2];
+            for (int k = 0; k < 2; k++) {
+                graph[k] = make(which, bits, &data[k]);
+                fast[k] = program(graph[k], BG_COMPUTE_FAST);
+            }
+            for (int step = 0; step < 3; step++) {
+                for (int k = 0; k < 2; k++) {
+                    support_step(fast[k], &data[k].batch, &moment);
+                    descend(graph[k], k == 1);
+                }
+                cr_assert(bg_program_loss(fast[0]) == bg_program_loss(fast[1]));
+                expect_same_weights(graph);
+            }
+            for (int k = 0; k < 2; k++) {
+                bg_program_destroy(fast[k]);
+                cr_assert(bg_graph_layer_weight(graph[k], 0)->sink == NULL);
+                support_batch_free(&data[k]);
+                bg_graph_destroy(graph[k]);
+            }
+        }
+}
+
+/* What cannot be ranged by rows says why at the next forward. */
+Test(fast, weights_that_are_not_finite_are_named)
+{
+    struct support_batch data;
+    struct bg_graph *graph = NULL;
+    struct bg_program *fast = NULL;
+    const struct bg_run_moment moment = {.flags = BG_RUN_OBSERVE};
+
+    if (!bg_train_available())
+        cr_skip_test("this CPU has no AMX");
+    graph = make(1, 8, &data);
+    fast = program(graph, BG_COMPUTE_FAST);
+    support_step(fast, &data.batch, &moment);
+    bg_f32(&bg_graph_layer_weight(graph, 1)->grad)[7] = INFINITY;
+    descend(graph, false);
+    cr_expect(bg_program_forward(fast, &data.batch, &moment) == BG_E_NUMERIC);
+    cr_expect(strstr(bg_error(), "c1") != NULL && strstr(bg_error(), "not finite") != NULL, "%s",
+              bg_error());
+    bg_program_destroy(fast);
+    support_batch_free(&data);
+    bg_graph_destroy(graph);
+}
+
 /* Running statistics, ranges and clip counts move as in the exact program. */
 Test(fast, what_lasts_moves_as_in_the_exact_program)
 {

@@ -261,6 +261,40 @@ Test(kernel, project_equals_the_codes_and_counts_what_it_clips)
         }
 }
 
+/* Codes by multiplication, where the quotient decides near the middle between two: every half step
+ * that an 8-bit grid can meet and the floats beside it, for scales whose inverse is not exact. */
+Test(kernel, codes_of_every_instruction_set_are_those_of_the_quotient)
+{
+    static uint8_t codes[LONG];
+    static int32_t exact[LONG];
+    static const float scales[] = {0.1f, 1.0f / 3.0f, 0.0173f, 0x1p-126f, 0x1.8p100f, 7.0f};
+
+    for (int bits = 1; bits <= 16; bits++)
+        for (size_t k = 0; k < sizeof scales / sizeof *scales; k++) {
+            float scale = scales[k];
+            struct bg_grid grid = {.channels = 1, .scale = &scale, .zero_point = bits % 3 - 1};
+            cr_assert_eq(bg_grid_limits(&grid, bits, true, bits % 2 == 0), BG_OK);
+            struct bg_kernel_grid loop = bg_kernel_grid_of(&grid, 0);
+            int64_t n = 0;
+            for (int half = -520; half <= 520; half++)
+                for (int beside = -2; beside <= 2; beside++, n++) {
+                    got[n] = 0.5f * (float)half * scale;
+                    for (int i = 0; i < abs(beside); i++)
+                        got[n] = nextafterf(got[n], beside < 0 ? -INFINITY : INFINITY);
+                }
+            got[n++] = NAN;
+            got[n++] = INFINITY;
+            got[n++] = -INFINITY;
+            bg_grid_encode(&grid, 0, got, n, NULL, exact);
+            for (int v = 0; v < bg_kernel_variant_count(); v++) {
+                bg_kernel_variant(v)->grid->encode(&loop, got, n, codes);
+                for (int64_t i = 0; i < n; i++)
+                    cr_assert_eq(codes[i], (uint8_t)exact[i], "%s, %d bits: %a / %a",
+                                 bg_kernel_variant(v)->isa, bits, (double)got[i], (double)scale);
+            }
+        }
+}
+
 /* The rounding constant of core/kernel_grid.c against nearbyintf: every half step a 16-bit grid can
  * meet, and the floats just beside it. */
 Test(kernel, projection_rounds_as_nearbyint_over_its_whole_domain)

@@ -485,6 +485,87 @@ Test(train_conv, scattering_through_the_tables_is_packing)
     }
 }
 
+Test(train_conv, parts_of_the_weights_are_packed_as_all_of_them)
+{
+    for (int i = 0; i < 60; i++) {
+        struct conv_case c = {0};
+        draw_shape(&c.shape);
+        place(&c);
+        draw_data(&c);
+        make(&c);
+        const struct bg_train_packed packed = bg_train_conv_packed(c.conv);
+        const int64_t outputs = c.shape.out_channels, each = c.weight_count / outputs;
+        for (int64_t w = 0; w < c.weight_count; w++)
+            c.weights[w] = (int8_t)draw(-127, 127);
+        for (int64_t o = (outputs - 1) / BG_TRAIN_ROWS * BG_TRAIN_ROWS; o >= 0; o -= BG_TRAIN_ROWS)
+            bg_train_conv_pack_rows(c.conv, o,
+                                    o + BG_TRAIN_ROWS < outputs ? o + BG_TRAIN_ROWS : outputs,
+                                    c.weights + o * each);
+        for (int64_t w = 0; w < c.weight_count; w++) {
+            cr_assert_eq(packed.forward[packed.forward_at[w]], c.weights[w], "%s", conv_text(&c));
+            cr_assert_eq(packed.backward[packed.backward_at[w]], to_bf16(c.weights[w]));
+        }
+        check_forward(&c);
+        check_dx(&c, false);
+        end(&c);
+    }
+}
+
+static void check_finished(struct conv_case *c)
+{
+    const int64_t outputs = c->shape.out_channels, each = c->weight_count / outputs;
+    float *w = malloc((size_t)c->weight_count * sizeof *w);
+    float *dw = malloc((size_t)c->weight_count * sizeof *dw);
+    float factor[64], low[64], high[64];
+    bool finite = false;
+
+    cr_assert(w != NULL && dw != NULL && outputs <= 64);
+    for (int64_t i = 0; i < c->weight_count; i++)
+        w[i] = i % 97 == 5 ? NAN : (float)draw(-4, 4) * 0.25f;
+    for (int64_t o = 0; o < outputs; o++) {
+        factor[o] = (float)draw(-1000, 1000) / 313.0f;
+        low[o] = -0.25f * (float)draw(0, 4);
+        high[o] = 0.25f * (float)draw(0, 4);
+    }
+    cr_assert_eq(bg_train_conv_backward_weights(c->conv, c->src, c->zero_point, c->dz, c->dw),
+                 BG_OK);
+    for (int masked = 0; masked < 2; masked++) {
+        const struct bg_train_gradient to = {dw, factor, masked ? w : NULL, low, high};
+        cr_assert_eq(
+            bg_train_conv_weight_gradient(c->conv, c->src, c->zero_point, c->dz, &to, &finite),
+            BG_OK);
+        cr_assert(finite);
+        for (int64_t i = 0; i < c->weight_count; i++) {
+            float wanted = c->dw[i] * factor[i / each];
+            if (masked && !(w[i] >= low[i / each] && w[i] <= high[i / each]))
+                wanted = 0.0f;
+            cr_assert(memcmp(&dw[i], &wanted, sizeof wanted) == 0, "%s", conv_text(c));
+        }
+    }
+    free(dw);
+    free(w);
+}
+
+Test(train_conv, weight_gradients_are_scaled_and_masked_as_they_are_written)
+{
+    for (int i = 0; i < 200; i++) {
+        struct conv_case c = {0};
+        bool finite = true;
+        draw_shape(&c.shape);
+        place(&c);
+        draw_data(&c);
+        make(&c);
+        check_finished(&c);
+        memset(c.dz, 0xff, (size_t)c.dst_count * sizeof *c.dz); /* NaN */
+        cr_assert_eq(bg_train_conv_weight_gradient(c.conv, c.src, c.zero_point, c.dz,
+                                                   &(struct bg_train_gradient){.dw = c.dw},
+                                                   &finite),
+                     BG_OK);
+        cr_assert_not(finite, "%s", conv_text(&c));
+        end(&c);
+    }
+}
+
 /* Forward and backward data are one sum in one order for each value, weight gradients are the same
  * whenever the number of threads is. */
 Test(train_conv, results_depend_on_threads_only_where_the_header_says_so)

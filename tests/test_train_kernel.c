@@ -637,7 +637,9 @@ static const struct bg_pool_shape pools[] = {
     {3, 8, 8, 16, {2, 2}, {2, 2}, {0, 0}, 0, 0},    {2, 9, 7, 5, {3, 3}, {2, 2}, {1, 1}, 0, 0},
     {2, 6, 6, 3, {3, 3}, {1, 1}, {1, 1}, 0, 0},     {1, 9, 8, 2, {5, 3}, {2, 1}, {4, 2}, 0, 0},
     {2, 17, 16, 1, {16, 16}, {1, 1}, {0, 0}, 0, 0}, {2, 5, 5, 300, {2, 3}, {3, 2}, {0, 1}, 0, 0},
-    {40, 14, 14, 20, {3, 3}, {2, 2}, {1, 1}, 0, 0}, {1, 1, 1, 7, {1, 1}, {1, 1}, {0, 0}, 0, 0}};
+    {40, 14, 14, 20, {3, 3}, {2, 2}, {1, 1}, 0, 0}, {1, 1, 1, 7, {1, 1}, {1, 1}, {0, 0}, 0, 0},
+    {3, 28, 28, 6, {2, 2}, {2, 2}, {0, 0}, 0, 0},   {2, 9, 7, 33, {2, 2}, {2, 2}, {0, 0}, 0, 0},
+    {2, 10, 8, 5, {3, 3}, {3, 3}, {1, 1}, 0, 0},    {2, 4, 11, 64, {1, 4}, {1, 4}, {0, 2}, 0, 0}};
 enum { POOLS = sizeof pools / sizeof pools[0] };
 
 static struct bg_pool_shape pool_at(int index)
@@ -716,7 +718,7 @@ static void check_pool(const struct bg_pool_shape *s, int levels)
     const int64_t in = s->batch * s->in_height * s->in_width * s->channels;
     const int64_t out = s->batch * s->out_height * s->out_width * s->channels;
     uint8_t *src = make_bytes(in), *dst[2], *where[2];
-    uint16_t *dy = make_bf16(out, 1.0f, false), *dx = make(in, sizeof *dx);
+    uint16_t *dy = make_bf16(out, 1.0f, levels == 3), *dx = make(in, sizeof *dx);
     float *sums = make(in, sizeof *sums);
 
     for (int k = 0; k < 2; k++) {
