@@ -99,7 +99,12 @@ static enum bg_status take_option(struct bg_arguments *out, int answer, const st
         return take_common(answer == 'q' ? 1 : 2, NULL);
     if (answer >= COMMON_VALUE)
         return take_common(answer - COMMON_VALUE, optarg);
+    if (out->givens == BG_ARGUMENTS_GIVEN)
+        return bg_fail(BG_E_USAGE, "%s: more than %d options", out->command->name,
+                       BG_ARGUMENTS_GIVEN);
     out->value[answer - OWN_VALUE] = optarg ? optarg : "";
+    out->given[out->givens].row = answer - OWN_VALUE;
+    out->given[out->givens++].value = out->value[answer - OWN_VALUE];
     return BG_OK;
 }
 
@@ -139,6 +144,18 @@ const char *bg_arguments_get(const struct bg_arguments *arguments, const char *n
         if (!strcmp(table[i].name, name))
             return arguments->value[i];
     return NULL;
+}
+
+bool bg_arguments_next(const struct bg_arguments *arguments, const char *name, int *at,
+                       const char **value)
+{
+    const struct bg_argument *table = arguments->command->arguments;
+    for (; *at < arguments->givens; ++*at)
+        if (!strcmp(table[arguments->given[*at].row].name, name)) {
+            *value = arguments->given[(*at)++].value;
+            return true;
+        }
+    return false;
 }
 
 enum bg_status bg_arguments_int(const struct bg_arguments *arguments, const char *name, int64_t min,

@@ -6,6 +6,7 @@
 #include "experiments/arguments.h"
 #include "experiments/recipe.h"
 #include "layers/net.h"
+#include "policies/allocate.h"
 
 extern const struct bg_command bg_cmd_list;
 
@@ -47,6 +48,13 @@ static void list_policies(struct bg_text *out)
               bg_select_methods[i]->source, bg_select_methods[i]->options);
 }
 
+static void list_allocators(struct bg_text *out)
+{
+    for (int i = 0; bg_allocate_methods[i]; i++)
+        entry(out, bg_allocate_methods[i]->name, bg_allocate_methods[i]->help,
+              bg_allocate_methods[i]->source, bg_allocate_methods[i]->options);
+}
+
 static void list_ranges(struct bg_text *out)
 {
     for (int i = 0; bg_range_methods[i]; i++)
@@ -86,6 +94,7 @@ static const struct {
                 {"networks", "for `network.name`", list_networks},
                 {"datasets", "for `data.name`", list_datasets},
                 {"policies", "for `select.policy`", list_policies},
+                {"allocators", "for `bitgrad allocate`", list_allocators},
                 {"ranges", "for `quantize.weight_range` and `activation_range`", list_ranges},
                 {"updates", "for `train.update`", list_updates}};
 #define FAMILIES ((int)(sizeof families / sizeof families[0]))

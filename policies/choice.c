@@ -1,9 +1,10 @@
-/* Finds select, range and update methods by the name a recipe gives, and reads their options by
- * their own tables. One reader for the three families: it sees of a method what all have, a name
- * and an options table. */
+/* Finds select, range, update and allocate methods by the name a recipe gives, and reads their
+ * options by their own tables. One reader for the four families: it sees of a method what all have,
+ * a name and an options table. */
 #include <string.h>
 
 #include "core/mem.h"
+#include "policies/allocate.h"
 #include "policies/select.h"
 
 #define NAMES_MAX 64
@@ -95,6 +96,24 @@ enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node, co
     *options = NULL;
     for (int i = 0; bg_update_methods[i]; i++) {
         const struct bg_update_method *m = bg_update_methods[i];
+        add(&family, (struct entry){m->name, m->options, m->options_size, m});
+    }
+    const struct entry *entry = find(&family, name, node, path, errors);
+    if (!entry)
+        return unknown(&family, name);
+    *method = entry->method;
+    return read_options(entry, node, NULL, path, options, errors);
+}
+
+enum bg_status bg_allocate_choose(const char *name, const struct bg_yaml *node, const char *path,
+                                  const struct bg_allocate_method **method, void **options,
+                                  struct bg_text *errors)
+{
+    struct family family = {.what = "allocator"};
+    *method = NULL;
+    *options = NULL;
+    for (int i = 0; bg_allocate_methods[i]; i++) {
+        const struct bg_allocate_method *m = bg_allocate_methods[i];
         add(&family, (struct entry){m->name, m->options, m->options_size, m});
     }
     const struct entry *entry = find(&family, name, node, path, errors);

@@ -34,6 +34,7 @@ policies)
     table policies select bg_select_method bg_select_methods policies/select.h
     table policies range bg_range_method bg_range_methods policies/select.h
     table policies update bg_update_method bg_update_methods policies/select.h
+    table policies allocate bg_allocate_method bg_allocate_methods policies/allocate.h
     ;;
 datasets) table datasets data bg_dataset_type bg_dataset_types datasets/dataset.h ;;
 experiments) table experiments cmd bg_command bg_commands experiments/command.h ;;

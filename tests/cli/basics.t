@@ -64,7 +64,7 @@ out~ bitgrad [0-9.]+
 
 # Every family is printed from its registry.
 $ bitgrad list | cut -d' ' -f1 | tr '\n' ' '
-out: commands recipe layers networks datasets policies ranges updates 
+out: commands recipe layers networks datasets policies allocators ranges updates 
 
 $ bitgrad list policies | grep -o '^[a-z][a-z-]*:' | tr '\n' ' '
 out: gradient-profile: random: uniform: weight-displacement: 
