@@ -32,6 +32,10 @@ static void mask(const struct bg_step *step, const struct bg_run *run, const flo
     uint64_t limit = (uint64_t)(probability * 0x1p32);
     float factor = (float)(1.0 / (1.0 - probability));
 
+    if ((run->moment->flags & BG_RUN_FROZEN) != 0) {
+        limit = 0; /* all are kept as they are */
+        factor = 1.0f;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t group = 0; group < groups; group++) {
         uint32_t words[4];

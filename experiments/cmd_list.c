@@ -47,6 +47,13 @@ static void list_policies(struct bg_text *out)
               bg_select_methods[i]->source, bg_select_methods[i]->options);
 }
 
+static void list_measures(struct bg_text *out)
+{
+    for (int i = 0; bg_measure_methods[i]; i++)
+        entry(out, bg_measure_methods[i]->name, bg_measure_methods[i]->help,
+              bg_measure_methods[i]->source, bg_measure_methods[i]->options);
+}
+
 static void list_ranges(struct bg_text *out)
 {
     for (int i = 0; bg_range_methods[i]; i++)
@@ -86,6 +93,7 @@ static const struct {
                 {"networks", "for `network.name`", list_networks},
                 {"datasets", "for `data.name`", list_datasets},
                 {"policies", "for `select.policy`", list_policies},
+                {"measures", "for `profile.measures`", list_measures},
                 {"ranges", "for `quantize.weight_range` and `activation_range`", list_ranges},
                 {"updates", "for `train.update`", list_updates}};
 #define FAMILIES ((int)(sizeof families / sizeof families[0]))
