@@ -7,6 +7,7 @@
 #include "autograd/op.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/kernel.h"
 
@@ -96,6 +97,11 @@ static void move_running(const struct bg_step *step, const struct bg_run *run, i
     var->version++;
 }
 
+static bool is_frozen(const struct bg_run *run)
+{
+    return run->train && (run->moment->flags & BG_RUN_FROZEN) != 0;
+}
+
 static enum bg_status forward(struct bg_step *step, const struct bg_run *run)
 {
     const struct bg_batch_norm *norm = step->node->attributes;
@@ -106,7 +112,9 @@ static enum bg_status forward(struct bg_step *step, const struct bg_run *run)
     const float *var = bg_f32(&param[RUNNING_VAR]->value);
     float *y = bg_f32(&step->out);
 
-    if (run->train) {
+    if (is_frozen(run)) {
+        memcpy(state->mean, mean, (size_t)channels * sizeof *mean);
+    } else if (run->train) {
         if (run->compute == BG_COMPUTE_EXACT)
             bg_kernel_bn_statistics(x, rows, channels, state->mean, state->var, step->scratch);
         else
@@ -157,6 +165,27 @@ static void reference_backward(const struct bg_step *step, const float *dy, floa
     }
 }
 
+/* With fixed statistics y = x * a + b: every sample by itself. */
+static void frozen_backward(const struct bg_step *step, const float *dy, float *dx)
+{
+    const struct state *state = step->state;
+    struct bg_param *const *param = step->node->param;
+    int64_t channels = channels_of(step), rows = bg_tensor_count(&step->out) / channels;
+    const float *x = bg_f32(&step->in[0]);
+
+    for (int64_t c = 0; c < channels; c++) {
+        double dgamma = 0.0, dbeta = 0.0, invstd = (double)state->invstd[c];
+        for (int64_t i = c; i < rows * channels; i += channels) {
+            dgamma += (double)dy[i] * ((double)x[i] - (double)state->mean[c]) * invstd;
+            dbeta += (double)dy[i];
+            if (dx != NULL) /* may be the memory of dy: read before */
+                dx[i] = dy[i] * state->a[c];
+        }
+        bg_f32(&param[GAMMA]->grad)[c] = (float)dgamma;
+        bg_f32(&param[BETA]->grad)[c] = (float)dbeta;
+    }
+}
+
 static enum bg_status backward(struct bg_step *step, const struct bg_run *run)
 {
     const struct state *state = step->state;
@@ -171,6 +200,10 @@ static enum bg_status backward(struct bg_step *step, const struct bg_run *run)
         float *masked = dx != NULL ? dx : behind;
         bg_kernel_relu_backward(y, dy, n, masked);
         dy = masked;
+    }
+    if (is_frozen(run)) {
+        frozen_backward(step, dy, dx);
+        return BG_OK;
     }
     if (run->compute == BG_COMPUTE_REFERENCE) {
         reference_backward(step, dy, dx);

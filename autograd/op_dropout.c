@@ -45,6 +45,10 @@ static void mask(const struct bg_step *step, const struct bg_run *run, const flo
     uint64_t limit = (uint64_t)(dropout->probability * 0x1p32);
     float factor = keep_factor(dropout);
 
+    if ((run->moment->flags & BG_RUN_FROZEN) != 0) {
+        limit = 0; /* all are kept as they are */
+        factor = 1.0f;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t group = 0; group < groups; group++) {
         uint32_t words[4];

@@ -60,7 +60,10 @@ enum bg_run_flag {
     BG_RUN_OBSERVE =
         2, /* activation quantizers fold this batch into their range (after quantizing with the old
               one; a quantizer without any range takes this batch's first) */
-    BG_RUN_BYPASS = 4 /* quantizers of activations pass values through (calibration) */
+    BG_RUN_BYPASS = 4, /* quantizers of activations pass values through (calibration) */
+    BG_RUN_FROZEN = 8  /* train, never fast: batch norm uses its running statistics and dropout
+                          passes values, so that gradients are those of the evaluated network and
+                          the samples of a batch do not depend on each other */
 };
 
 struct bg_run_moment {

@@ -94,6 +94,8 @@ enum bg_status bg_program_forward(struct bg_program *program, const struct bg_ba
     if (program->fast != NULL) {
         if ((run.moment->flags & BG_RUN_BYPASS) != 0)
             FAIL(BG_E_USAGE, "a fast program has no values to pass through its quantizers");
+        if ((run.moment->flags & BG_RUN_FROZEN) != 0)
+            FAIL(BG_E_USAGE, "a fast program cannot freeze its norms");
         TRY(bg_fast_forward(program->fast, &run));
         if (!isfinite(program->loss))
             FAIL(BG_E_NUMERIC, "%s %s: the loss is %g", program->graph->loss->op->name,

@@ -55,6 +55,13 @@ static void list_allocators(struct bg_text *out)
               bg_allocate_methods[i]->source, bg_allocate_methods[i]->options);
 }
 
+static void list_measures(struct bg_text *out)
+{
+    for (int i = 0; bg_measure_methods[i]; i++)
+        entry(out, bg_measure_methods[i]->name, bg_measure_methods[i]->help,
+              bg_measure_methods[i]->source, bg_measure_methods[i]->options);
+}
+
 static void list_ranges(struct bg_text *out)
 {
     for (int i = 0; bg_range_methods[i]; i++)
@@ -95,6 +102,7 @@ static const struct {
                 {"datasets", "for `data.name`", list_datasets},
                 {"policies", "for `select.policy`", list_policies},
                 {"allocators", "for `bitgrad allocate`", list_allocators},
+                {"measures", "for `profile.measures`", list_measures},
                 {"ranges", "for `quantize.weight_range` and `activation_range`", list_ranges},
                 {"updates", "for `train.update`", list_updates}};
 #define FAMILIES ((int)(sizeof families / sizeof families[0]))

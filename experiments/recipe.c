@@ -136,6 +136,24 @@ out:
     return rc;
 }
 
+static enum bg_status read_measures(struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_yaml *root = bg_document_root(recipe->document);
+    const struct bg_yaml *section = recipe->top.profile;
+    const struct bg_yaml *node = section ? bg_yaml_get(section, "candidates") : NULL;
+    enum bg_status rc = BG_OK;
+    READ(
+        bg_measure_choose(recipe->profile.measures, "profile.measures", &recipe->measures, errors));
+    if (bg_measure_candidates(&recipe->profile.candidates, &recipe->candidates,
+                              recipe->candidate_bits) != BG_OK)
+        bg_options_error(errors, node ? node : root, "profile.candidates", "%s", bg_error());
+    if (recipe->measures.count > 0 && *recipe->quantize.plan)
+        bg_options_error(errors, section, "profile.measures",
+                         "measures are taken of the f32 network: leave quantize.plan out");
+out:
+    return rc;
+}
+
 static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *errors)
 {
     const struct bg_recipe_top *top = &recipe->top;
@@ -150,6 +168,7 @@ static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *err
                               &recipe->policy, &recipe->policy_options, errors));
     TRY(check_update(&recipe->train, "train", top->train, errors));
     TRY(check_update(&recipe->finetune, "finetune", top->finetune, errors));
+    TRY(read_measures(recipe, errors));
 out:
     return rc;
 }
@@ -247,12 +266,13 @@ static void print_method(const char *key, const char *name, const struct bg_opti
         print_plain(table, options, 4, text);
 }
 
+/* A method's own subtrees stand as they were written: its reader takes them so. */
 static void print_options(const struct bg_option *table, const void *options, struct bg_text *text)
 {
     if (is_empty(table))
         return;
     bg_text_add(text, "  options:\n");
-    print_plain(table, options, 4, text);
+    bg_options_print(table, options, 4, text);
 }
 
 static enum bg_status print_training(const char *section, const struct bg_train_options *train,
@@ -277,6 +297,10 @@ static enum bg_status print_resolved(struct bg_recipe *recipe, struct bg_text *e
     TRY(print_training("train", &recipe->train, text, errors));
     bg_text_add(text, "profile:\n");
     print_plain(bg_profile_table, &recipe->profile, 2, text);
+    if (recipe->measures.count > 0) {
+        bg_text_add(text, "  measures:\n");
+        bg_measure_list_print(&recipe->measures, 4, text);
+    }
     bg_text_add(text, "quantize:\n");
     print_plain(bg_quantize_table, &recipe->quantize, 2, text);
     print_method("weight_range", recipe->weight_range->name, recipe->weight_range->options,
@@ -378,6 +402,7 @@ void bg_recipe_free(struct bg_recipe *recipe)
     bg_free(recipe->weight_range_options);
     bg_free(recipe->activation_range_options);
     bg_free(recipe->policy_options);
+    bg_measure_list_free(&recipe->measures);
     bg_text_free(&recipe->resolved);
     bg_document_free(recipe->document);
     bg_free(recipe);

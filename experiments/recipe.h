@@ -28,6 +28,9 @@ struct bg_profile_options {
     int64_t cycles;  /* displacement cycles from the present weights; 0 = none */
     int64_t steps;   /* of one cycle; 0 = an epoch */
     bool reset, per_channel;
+    const struct bg_yaml *measures; /* read by policies/measuring.c */
+    int64_t measure_batches;
+    struct bg_int_list candidates; /* bits at which measures are taken */
 };
 
 struct bg_quantize_section {
@@ -69,6 +72,9 @@ struct bg_recipe {
     void *weight_range_options, *activation_range_options;
     const struct bg_select_method *policy;
     void *policy_options;
+    struct bg_measure_list measures;
+    int candidates; /* of profile.candidates, ascending */
+    int candidate_bits[BG_CANDIDATES_MAX];
     struct bg_text resolved; /* the recipe with every default filled in */
 };
 

@@ -59,6 +59,13 @@ const struct bg_option bg_profile_table[] = {
      "every cycle starts again from the trained weights"},
     {"per_channel", BG_OPT_BOOL, PROFILE(per_channel), "false", 0, 0, NULL,
      "mean squares of every channel as well, along training too (profile_every)"},
+    {"measures", BG_OPT_NODE, PROFILE(measures), "", 0, 0, NULL,
+     "what else is measured of the trained network for criteria: names, or {name: ..., as: ..., "
+     "options} (bitgrad list measures)"},
+    {"measure_batches", BG_OPT_INT, PROFILE(measure_batches), "8", 1, 1e6, NULL,
+     "training batches that measures run over"},
+    {"candidates", BG_OPT_INTS, PROFILE(candidates), "[2, 3, 4, 6, 8]", 1, 16, NULL,
+     "bits at which measures are taken"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 #define QUANTIZE(field) offsetof(struct bg_quantize_section, field)

@@ -29,8 +29,11 @@ static const struct bg_column epoch_columns[] = {I("epoch"),
                                                  R("validation_loss"),
                                                  R("validation_accuracy"),
                                                  END};
-static const struct bg_column ranking_columns[] = {I("layer"), R("score"), I("rank"), I("pinned"),
-                                                   END};
+static const struct bg_column ranking_columns[] = {I("layer"),  R("score"),       I("rank"),
+                                                   I("pinned"), R("weight_step"), END};
+static const struct bg_column measure_columns[] = {
+    I("measure"), I("measured"), I("layer"),   I("role"),   I("bits"),
+    R("value"),   R("spread"),   I("samples"), I("passes"), END};
 static const struct bg_column search_columns[] = {I("k"),    R("accuracy"), R("loss"),
                                                   R("drop"), I("passed"),   END};
 static const struct bg_column evaluation_columns[] = {
@@ -74,6 +77,7 @@ static const struct {
     [BG_TABLE_COSTS] = {"layers/costs", cost_columns},
     [BG_TABLE_WEIGHTS] = {"layers/weight_histogram", weight_columns},
     [BG_TABLE_INTEGERS] = {"evaluation/integers", integer_columns},
+    [BG_TABLE_MEASURES] = {"profile/measures", measure_columns},
 };
 
 const char *const bg_evaluated_names[BG_EVALUATED] = {"fp32", "quantized", "finetuned", "trained"};
@@ -115,11 +119,30 @@ void bg_record_free(struct bg_record *record)
         bg_profile_free(&record->profile[i]);
     for (int i = 0; i < record->plans; i++)
         bg_free(record->plan[i].text);
+    bg_free(record->measure_name);
     bg_free(record->layer_name);
     bg_free(record->layer_op);
     bg_free(record->implementation);
     bg_free(record->recipe);
     memset(record, 0, sizeof *record);
+}
+
+enum bg_status bg_record_set_measures(struct bg_record *record, int measures,
+                                      const char *const *names, int candidates, const int *bits)
+{
+    char(*copy)[BG_NAME_MAX] = NULL;
+    enum bg_status rc = BG_OK;
+    if (candidates < 0 || candidates > BG_CANDIDATES_MAX)
+        FAIL(BG_E_DATA, "%d candidates, limit is %d", candidates, BG_CANDIDATES_MAX);
+    TRY(copy_names(&copy, names, measures));
+    bg_free(record->measure_name);
+    record->measure_name = copy;
+    record->measures = measures;
+    record->candidates = candidates;
+    for (int i = 0; i < candidates; i++)
+        record->candidate_bits[i] = bits[i];
+out:
+    return rc;
 }
 
 enum bg_status bg_record_add_plan(struct bg_record *record, const char *stage, const char *text)

@@ -10,8 +10,9 @@
 #include "core/hash.h"
 #include "experiments/environment.h"
 #include "experiments/table.h"
+#include "policies/measure.h"
 
-#define BG_RUN_SCHEMA     2
+#define BG_RUN_SCHEMA     3
 #define BG_RECORD_CLASSES 1024 /* as many as a bg_evaluation counts */
 
 enum bg_record_table {
@@ -27,6 +28,7 @@ enum bg_record_table {
     BG_TABLE_COSTS,       /* f32, then the plan */
     BG_TABLE_WEIGHTS,     /* weight histograms: one row per layer and bin */
     BG_TABLE_INTEGERS,    /* the last verification */
+    BG_TABLE_MEASURES,    /* rows of profile.measures */
     BG_TABLES
 };
 
@@ -41,7 +43,8 @@ enum {
     BG_EPOCH_VALIDATION_LOSS,
     BG_EPOCH_VALIDATION_ACCURACY
 };
-enum { BG_RANK_LAYER, BG_RANK_SCORE, BG_RANK_RANK, BG_RANK_PINNED }; /* rank 1 first, 0 = none */
+/* rank 1 first, 0 = none; step: mean step of the weights' grid at select.second_bits */
+enum { BG_RANK_LAYER, BG_RANK_SCORE, BG_RANK_RANK, BG_RANK_PINNED, BG_RANK_STEP };
 enum { BG_SEARCH_K, BG_SEARCH_ACCURACY, BG_SEARCH_LOSS, BG_SEARCH_DROP, BG_SEARCH_PASSED };
 enum {
     BG_EVAL_KIND,
@@ -83,6 +86,18 @@ enum {
     BG_INTEGER_DIFFER,
     BG_INTEGER_MISTRUSTED,
     BG_INTEGER_HASH /* four columns: the hash of all codes, 64 bits in each */
+};
+
+enum { /* struct bg_measure_row */
+       BG_MEASURE_MEASURE,
+       BG_MEASURE_MEASURED,
+       BG_MEASURE_LAYER,
+       BG_MEASURE_ROLE,
+       BG_MEASURE_BITS,
+       BG_MEASURE_VALUE,
+       BG_MEASURE_SPREAD,
+       BG_MEASURE_SAMPLES,
+       BG_MEASURE_PASSES
 };
 
 /* Which network an evaluation is of, and on what. */
@@ -128,6 +143,10 @@ struct bg_record {
     char (*layer_op)[BG_NAME_MAX];
     struct bg_table table[BG_TABLES];
     struct bg_profile profile[BG_PROFILES];
+    int measures; /* names of the measures in their table */
+    char (*measure_name)[BG_NAME_MAX];
+    int candidates; /* bits at which they were taken */
+    int candidate_bits[BG_CANDIDATES_MAX];
     char ranking_note[256], policy[BG_NAME_MAX];
     int64_t chosen; /* layers at the second precision by the search; -1 = no search */
     int plans;
@@ -145,6 +164,17 @@ BG_MUST enum bg_status bg_record_add_plan(struct bg_record *record, const char *
                                           const char *text);
 /* The last plan's text, "" when there is none. */
 const char *bg_record_plan(const struct bg_record *record);
+/* Names of measures and the bits at which they are taken. */
+BG_MUST enum bg_status bg_record_set_measures(struct bg_record *record, int measures,
+                                              const char *const *names, int candidates,
+                                              const int *bits);
+/* record_measures.c: a row of measures into its table and out of it; names and candidates in the
+ * file, to be read after the table. */
+BG_MUST enum bg_status bg_record_add_measure(struct bg_record *record,
+                                             const struct bg_measure_row *row);
+struct bg_measure_row bg_record_measure(const struct bg_record *record, int64_t row);
+BG_MUST enum bg_status bg_record_write_measures(const struct bg_record *record, struct bg_h5 *file);
+BG_MUST enum bg_status bg_record_read_measures(struct bg_record *record, struct bg_h5 *file);
 /* Row of TABLE_RANKING for a layer, or NULL. */
 const union bg_cell *bg_record_rank(const struct bg_record *record, int layer);
 /* Row of TABLE_EVALUATIONS, or NULL. */

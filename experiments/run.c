@@ -252,6 +252,21 @@ out:
     return rc;
 }
 
+static enum bg_status name_measures(struct bg_run *run)
+{
+    const struct bg_recipe *recipe = run->recipe;
+    const char **names = NULL;
+    enum bg_status rc = BG_OK;
+    TRY(bg_alloc(&names, recipe->measures.count + 1, sizeof *names));
+    for (int i = 0; i < recipe->measures.count; i++)
+        names[i] = recipe->measures.at[i].name;
+    TRY(bg_record_set_measures(&run->record, recipe->measures.count, names, recipe->candidates,
+                               recipe->candidate_bits));
+out:
+    bg_free((void *)names);
+    return rc;
+}
+
 static enum bg_status fill_record(struct bg_run *run)
 {
     struct bg_record *record = &run->record;
@@ -275,6 +290,7 @@ static enum bg_status fill_record(struct bg_run *run)
     for (int i = 0; i < BG_PROFILES; i++)
         TRY(bg_trainer_profile_make(run->net, run->recipe->profile.per_channel,
                                     &record->profile[i]));
+    TRY(name_measures(run));
     TRY(read_given(run));
     TRY(make_start(run));
     TRY(bg_run_list_implementations(run));
@@ -336,6 +352,7 @@ enum bg_status bg_run_open(struct bg_run **out, const struct bg_recipe *recipe, 
     if (!run->finished) {
         TRY(open_network(run));
         TRY(fill_record(run));
+        TRY(bg_run_check_measures(run));
         TRY(bg_run_check_select(run));
         TRY(bg_path_join(path, run->dir, "recipe.yaml"));
         if (!known)

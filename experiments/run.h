@@ -73,6 +73,8 @@ BG_MUST enum bg_status bg_stage_select(struct bg_run *run);
 /* What the select stage would refuse, found before anything is trained: an unknown pinned layer,
  * bits that do not fit, no validation part to search on, no profile for the policy. */
 BG_MUST enum bg_status bg_run_check_select(struct bg_run *run);
+/* The same of the profile stage's measures: too many combinations, bits the network cannot take. */
+BG_MUST enum bg_status bg_run_check_measures(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_finetune(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_evaluate(struct bg_run *run);
 BG_MUST enum bg_status bg_stage_verify(struct bg_run *run);

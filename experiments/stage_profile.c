@@ -1,7 +1,12 @@
 /* The profile stage: gradients of the trained network over batches at fixed weights, and weight
- * displacement over cycles of further training, when asked. The network is as before afterwards. */
+ * displacement over cycles of further training, when asked, and the measures of the recipe. The
+ * network is as before afterwards. */
+#include <stdio.h>
+
 #include "core/log.h"
 #include "experiments/run.h"
+#include "experiments/select_data.h"
+#include "experiments/terminal.h"
 
 static enum bg_status gradients(struct bg_run *run, struct bg_profile *profile)
 {
@@ -40,14 +45,127 @@ out:
     return rc;
 }
 
+static bool is_measured(const struct bg_record *record, int measure)
+{
+    for (int64_t r = 0; r < record->table[BG_TABLE_MEASURES].rows; r++)
+        if (bg_record_measure(record, r).measure == measure)
+            return true;
+    return false;
+}
+
+/* One measure; its rows enter the record when all of them are there, and a checkpoint follows: a
+ * killed stage goes on with the next measure. */
+static enum bg_status measure(struct bg_run *run, struct bg_measurer *measurer, int index)
+{
+    const struct bg_measure_choice *choice = &run->recipe->measures.at[index];
+    struct bg_measure_rows rows = {0};
+    double began = bg_terminal_clock();
+    char what[BG_NAME_MAX + 16];
+    int64_t passes = 0;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_measurer_run(measurer, choice, index, &rows));
+    TRY(bg_measurer_base(measurer));
+    for (int64_t r = 0; r < rows.rows; r++) {
+        TRY(bg_record_add_measure(&run->record, &rows.row[r]));
+        passes += rows.row[r].passes;
+    }
+    bg_log(BG_LOG_INFO, "profile: %s: %lld rows, %lld sample passes", choice->name,
+           (long long)rows.rows, (long long)passes);
+    TRY(bg_run_checkpoint(run));
+    (void)snprintf(what, sizeof what, "measure %s", choice->name);
+    bg_run_timing(run, what, passes, bg_terminal_clock() - began);
+out:
+    bg_measure_rows_free(&rows);
+    return rc;
+}
+
+static enum bg_status open_measurer(struct bg_run *run, struct bg_source *source,
+                                    const struct bg_quantize_options *quantize,
+                                    struct bg_measurer **out)
+{
+    const struct bg_recipe *recipe = run->recipe;
+    struct bg_measure_setup setup = {.trainer = run->trainer,
+                                     .source = source,
+                                     .batches = recipe->profile.measure_batches,
+                                     .calibration = source,
+                                     .calibration_batches = recipe->quantize.calibration_batches,
+                                     .quantize = quantize,
+                                     .candidates = recipe->candidates,
+                                     .seed = (uint64_t)recipe->top.seed};
+    for (int i = 0; i < recipe->candidates; i++)
+        setup.bits[i] = recipe->candidate_bits[i];
+    return bg_measurer_open(out, &setup);
+}
+
+static enum bg_status measures(struct bg_run *run)
+{
+    const struct bg_quantize_options quantize = bg_recipe_quantize_options(run->recipe);
+    struct bg_measurer *measurer = NULL;
+    struct bg_source *source = NULL;
+    enum bg_status rc = BG_OK, closed = BG_OK;
+
+    for (int i = 0; i < run->recipe->measures.count; i++) {
+        if (is_measured(&run->record, i))
+            continue;
+        if (!measurer) {
+            TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &source));
+            TRY(open_measurer(run, source, &quantize, &measurer));
+        }
+        TRY(measure(run, measurer, i));
+    }
+out:
+    closed = bg_measurer_close(measurer);
+    bg_loader_destroy(source);
+    return rc == BG_OK ? closed : rc;
+}
+
+static enum bg_status try_plan(struct bg_run *run, int weight_bits, int activation_bits)
+{
+    struct bg_plan plan = {0};
+    enum bg_status rc = BG_OK;
+    TRY(bg_net_plan(run->net, weight_bits, activation_bits, &plan));
+    TRY(bg_run_apply(run, &plan));
+    TRY(bg_run_apply(run, NULL));
+out:
+    bg_plan_free(&plan);
+    return rc;
+}
+
+enum bg_status bg_run_check_measures(struct bg_run *run)
+{
+    const struct bg_recipe *recipe = run->recipe;
+    struct bg_measure_rows rows = {0};
+    enum bg_status rc = BG_OK;
+
+    if (recipe->measures.count == 0 || !bg_recipe_has_stage(recipe, BG_STAGE_PROFILE))
+        return BG_OK;
+    TRY(bg_measure_expect(&recipe->measures, run->record.layers, recipe->candidates,
+                          recipe->candidate_bits, &rows));
+    for (int i = 0; i < recipe->candidates && rc == BG_OK; i++) {
+        rc = try_plan(run, recipe->candidate_bits[i], 0);
+        if (rc == BG_OK)
+            rc = try_plan(run, 0, recipe->candidate_bits[i]);
+        if (rc != BG_OK)
+            (void)bg_fail_prefix(rc, "profile.candidates: %d: ", recipe->candidate_bits[i]);
+    }
+out:
+    bg_measure_rows_free(&rows);
+    return rc;
+}
+
 enum bg_status bg_stage_profile(struct bg_run *run)
 {
     struct bg_profile *profile = &run->record.profile[BG_PROFILE_STAGE];
+    bool goes_on = run->recipe->measures.count > 0; /* what is done is saved between measures */
     enum bg_status rc = BG_OK;
-    if (run->recipe->profile.batches > 0)
+    if (run->recipe->profile.batches > 0 && profile->rows == 0)
         TRY(gradients(run, profile));
-    if (run->recipe->profile.cycles > 0)
+    if (run->recipe->profile.cycles > 0 && profile->cycles == 0)
         TRY(displacement(run, profile));
+    if (goes_on && run->record.table[BG_TABLE_MEASURES].rows == 0)
+        TRY(bg_run_checkpoint(run));
+    TRY(measures(run));
 out:
     return rc;
 }

@@ -8,13 +8,11 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "experiments/run.h"
+#include "experiments/select_data.h"
 
 struct search {
     struct bg_run *run;
-    const char **names;
-    bool *pinned;
-    int64_t *weights, *macs;
-    double *step; /* mean grid step of each layer at the second precision */
+    struct bg_select_data data;
     struct bg_ranking ranking;
     struct bg_snapshot *trained;
     struct bg_source *calibration, *validation;
@@ -62,7 +60,7 @@ static enum bg_status try_prefix(struct search *search, int k, bool *passed)
     enum bg_status rc = BG_OK;
 
     TRY(bg_alloc(&evaluation, 1, sizeof *evaluation));
-    TRY(bg_select_plan(options, search->names, &search->ranking, k, &plan));
+    TRY(bg_select_plan(options, search->data.names, &search->ranking, k, &plan));
     TRY(put(search, &plan));
     TRY(bg_trainer_evaluate(run->trainer, search->validation, evaluation));
     TRY(go_back(search));
@@ -118,32 +116,12 @@ static enum bg_status measure_steps(struct search *search)
         double sum = 0.0;
         for (int64_t c = 0; quantizer && c < quantizer->grid.channels; c++)
             sum += (double)quantizer->grid.scale[c];
-        search->step[i] = quantizer ? sum / (double)quantizer->grid.channels : 0.0;
+        search->data.step[i] = quantizer ? sum / (double)quantizer->grid.channels : 0.0;
     }
     TRY(go_back(search));
 out:
     bg_plan_free(&plan);
     return rc;
-}
-
-/* The stage's profile, with the rows recorded along training where it has none of a kind. */
-static struct bg_profile profile_view(const struct bg_record *record)
-{
-    struct bg_profile view = record->profile[BG_PROFILE_STAGE];
-    const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
-    if (view.rows == 0) {
-        view.rows = along->rows;
-        view.row_step = along->row_step;
-        view.stats = along->stats;
-        view.channel_square = along->channel_square;
-    }
-    if (view.cycles == 0) {
-        view.cycles = along->cycles;
-        view.cycle_step = along->cycle_step;
-        view.displacement = along->displacement;
-        view.initial_square = along->initial_square;
-    }
-    return view;
 }
 
 static enum bg_status record_ranking(struct search *search)
@@ -158,7 +136,8 @@ static enum bg_status record_ranking(struct search *search)
         TRY(bg_table_add(table, &row));
         row[BG_RANK_LAYER].integer = l;
         row[BG_RANK_SCORE].real = search->ranking.score[l];
-        row[BG_RANK_PINNED].integer = search->pinned[l];
+        row[BG_RANK_PINNED].integer = search->data.pinned[l];
+        row[BG_RANK_STEP].real = search->data.step[l];
         for (int r = 0; r < search->ranking.count; r++)
             if (search->ranking.order[r] == l)
                 row[BG_RANK_RANK].integer = r + 1;
@@ -168,59 +147,33 @@ out:
     return rc;
 }
 
-static enum bg_status rank_by(struct search *search, const struct bg_profile *profile)
+static enum bg_status rank_by(struct search *search)
 {
     struct bg_run *run = search->run;
-    struct bg_select_input input = {.layers = run->record.layers,
-                                    .names = search->names,
-                                    .weights = search->weights,
-                                    .macs = search->macs,
-                                    .pinned = search->pinned,
-                                    .profile = profile,
-                                    .weight_step = search->step,
-                                    .classes = run->data->spec.classes,
-                                    .seed = (uint64_t)run->recipe->top.seed};
     enum bg_status rc = BG_OK;
-    TRY(bg_ranking_make(&search->ranking, input.layers));
-    TRY(run->recipe->policy->rank(run->recipe->policy_options, &input, &search->ranking));
+    search->data.input.weight_step = search->data.step;
+    TRY(bg_ranking_make(&search->ranking, search->data.input.layers));
+    TRY(run->recipe->policy->rank(run->recipe->policy_options, &search->data.input,
+                                  &search->ranking));
 out:
     return rc;
 }
 
 static enum bg_status rank(struct search *search)
 {
-    const struct bg_record *record = &search->run->record;
-    struct bg_profile profile = profile_view(record);
     enum bg_status rc = BG_OK;
-    TRY(bg_select_pinned(&search->run->recipe->select, search->names, record->layers,
-                         search->pinned));
     TRY(measure_steps(search));
-    TRY(rank_by(search, &profile));
+    TRY(rank_by(search));
     TRY(record_ranking(search));
     bg_log(BG_LOG_DEBUG, "select: %s", search->ranking.note);
 out:
     return rc;
 }
 
-static enum bg_status list_layers(struct search *search)
+static enum bg_status open_data(struct search *search)
 {
-    struct bg_run *run = search->run;
-    const struct bg_graph *graph = run->net->graph;
-    int layers = run->record.layers;
-    enum bg_status rc = BG_OK;
-
-    TRY(bg_alloc(&search->names, layers, sizeof *search->names));
-    TRY(bg_alloc(&search->pinned, layers, sizeof *search->pinned));
-    TRY(bg_alloc(&search->weights, layers, sizeof *search->weights));
-    TRY(bg_alloc(&search->macs, layers, sizeof *search->macs));
-    TRY(bg_alloc(&search->step, layers, sizeof *search->step));
-    for (int i = 0; i < layers; i++) {
-        search->names[i] = run->record.layer_name[i];
-        search->weights[i] = bg_tensor_count(&bg_graph_layer_weight(graph, i)->value);
-        search->macs[i] = bg_node_macs(bg_graph_layer(graph, i));
-    }
-out:
-    return rc;
+    const struct bg_run *run = search->run;
+    return bg_select_data_open(&search->data, &run->record, run->net, &run->recipe->select);
 }
 
 static enum bg_status prepare(struct search *search)
@@ -228,7 +181,7 @@ static enum bg_status prepare(struct search *search)
     struct bg_run *run = search->run;
     enum bg_status rc = BG_OK;
 
-    TRY(list_layers(search));
+    TRY(open_data(search));
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &search->calibration));
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false,
@@ -246,11 +199,7 @@ static void free_search(struct search *search)
     bg_snapshot_free(search->trained);
     bg_loader_destroy(search->calibration);
     bg_loader_destroy(search->validation);
-    bg_free((void *)search->names);
-    bg_free(search->pinned);
-    bg_free(search->weights);
-    bg_free(search->macs);
-    bg_free(search->step);
+    bg_select_data_close(&search->data);
 }
 
 static bool is_searched(const struct bg_select_options *options)
@@ -273,7 +222,7 @@ static enum bg_status find(struct search *search, struct bg_plan *plan)
     if (tries && !known_trial(search, 0))
         TRY(try_prefix(search, 0, &passed));
     TRY(bg_select_prefix(options, &search->ranking, &test, &k, &evaluations));
-    TRY(bg_select_plan(options, search->names, &search->ranking, k, plan));
+    TRY(bg_select_plan(options, search->data.names, &search->ranking, k, plan));
     run->record.chosen = k;
     bg_log(BG_LOG_INFO, "select: %s: %d of %d ranked layers at %lld bits, %d evaluations",
            run->recipe->policy->name, k, search->ranking.count, (long long)options->second_bits,
@@ -342,11 +291,11 @@ static enum bg_status try_policy(struct search *search)
 {
     struct bg_run *run = search->run;
     struct bg_profile expected = {0};
-    struct bg_plan plan = {0};
+    struct bg_plan plan = {0}, fixed = {0};
+    struct bg_measure_rows rows = {0};
     const struct bg_select_options *options = &run->recipe->select;
     enum bg_status rc = BG_OK;
 
-    TRY(bg_select_pinned(options, search->names, run->record.layers, search->pinned));
     for (int i = 0; i < 2; i++) { /* what the graph refuses, it refuses now */
         int64_t bits = i == 0 ? options->first_bits : options->second_bits;
         bg_plan_free(&plan);
@@ -355,10 +304,23 @@ static enum bg_status try_policy(struct search *search)
     }
     TRY(bg_run_apply(run, NULL));
     TRY(expect_profile(run, &expected));
+    if (bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE))
+        TRY(bg_measure_expect(&run->recipe->measures, run->record.layers, run->recipe->candidates,
+                              run->recipe->candidate_bits, &rows));
+    search->data.input.profile = &expected;
+    search->data.measurements.rows = rows.rows;
+    search->data.measurements.row = rows.row;
     for (int i = 0; i < run->record.layers; i++)
-        search->step[i] = 1.0;
-    TRY(rank_by(search, &expected));
+        search->data.step[i] = 1.0;
+    TRY(rank_by(search));
+    if (search->ranking.fixes) {
+        TRY(bg_select_plan(options, search->data.names, &search->ranking, 0, &fixed));
+        TRY(bg_run_apply(run, &fixed));
+        TRY(bg_run_apply(run, NULL));
+    }
 out:
+    bg_plan_free(&fixed);
+    bg_measure_rows_free(&rows);
     bg_profile_free(&expected);
     bg_plan_free(&plan);
     return rc;
@@ -375,7 +337,7 @@ enum bg_status bg_run_check_select(struct bg_run *run)
     if (is_searched(options) && run->data->validation_count == 0)
         return bg_fail(BG_E_DATA, "select: search %s needs a validation part; set data.validation",
                        bg_search_names[options->search]);
-    TRY(list_layers(&search));
+    TRY(open_data(&search));
     TRY(try_policy(&search));
 out:
     free_search(&search);

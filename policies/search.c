@@ -143,6 +143,10 @@ enum bg_status bg_select_plan(const struct bg_select_options *options, const cha
     for (int i = 0; i < k; i++)
         out->layer[ranking->order[i]].spec[BG_ROLE_WEIGHT] =
             integer_spec(options->second_bits, true);
+    for (int role = 0; ranking->fixes && role < BG_ROLES; role++)
+        if (ranking->fixed_bits[role] > 0)
+            out->layer[ranking->fixed_layer].spec[role] = integer_spec(
+                ranking->fixed_bits[role] % 32, role == BG_ROLE_WEIGHT); /* 32 is f32 */
 out:
     if (rc != BG_OK)
         bg_plan_free(out);

@@ -11,6 +11,7 @@
 #include "core/options.h"
 #include "core/plan.h"
 #include "core/profile.h"
+#include "policies/measure.h"
 
 struct bg_select_input {
     int layers;
@@ -22,6 +23,9 @@ struct bg_select_input {
                                          scale_by_step; may be NULL */
     int classes;
     uint64_t seed;
+    const struct bg_measurements *measures; /* NULL when the run has none */
+    const int64_t *activations; /* per layer: elements it reads of one sample; may be NULL */
+    int second_bits; /* at which criteria that measure at bits rank; 0 = the fewest measured */
 };
 
 /* order[0..count) are layer indices, first = quantize first; score per layer (NaN where there is
@@ -33,6 +37,10 @@ struct bg_ranking {
     bool descending; /* large scores first: a score threshold then takes scores >= it */
     char note[256];  /* what was measured, for reports: "mean square of weight gradients over 32
                         batches" */
+    /* A layer whose bits the policy fixes (class-count): it is not in the order. */
+    bool fixes;
+    int fixed_layer;
+    int fixed_bits[BG_ROLES]; /* 0 = left to others, 32 = f32 */
 };
 /* An empty order and scores that are all NaN. On failure *out is zeroed. */
 BG_MUST enum bg_status bg_ranking_make(struct bg_ranking *out, int layers);
@@ -48,6 +56,25 @@ void bg_ranking_ranks(const double *values, int n, double *ranks);
  * stage to run, BG_E_MISMATCH naming the first layer that differs). */
 BG_MUST enum bg_status bg_select_check_profile(const struct bg_select_input *input);
 
+/* What each number of bits would cost by a criterion, for allocators that take the least sum.
+ * Values of one role are comparable between layers; both roles have one unit unless the policy's
+ * help says otherwise. A penalty may be negative (a measured loss can fall). */
+struct bg_penalties {
+    int layers, candidates;
+    int bits[BG_CANDIDATES_MAX]; /* 0 = f32, whose penalty is 0 */
+    bool speaks[2];   /* weights, activations: does the criterion say anything of them? Else NaN */
+    char silent[200]; /* why it says nothing of activations */
+    double *value;    /* [role][layer][candidate], owned */
+    bool fixes;       /* as in bg_ranking */
+    int fixed_layer, fixed_bits[BG_ROLES];
+};
+/* All NaN, of these candidates (1..16 of them, each 0..16 bits: BG_E_RANGE otherwise). */
+BG_MUST enum bg_status bg_penalties_make(struct bg_penalties *out, int layers, const int *bits,
+                                         int candidates);
+void bg_penalties_free(struct bg_penalties *penalties); /* takes a zeroed one */
+double *bg_penalties_at(const struct bg_penalties *penalties, int layer, enum bg_role role,
+                        int candidate);
+
 struct bg_select_method {
     const char *name, *help, *source;
     const struct bg_option *options;
@@ -57,7 +84,16 @@ struct bg_select_method {
      * score would not be finite (relative displacement from zero weights excepted). */
     enum bg_status (*rank)(const void *options, const struct bg_select_input *input,
                            struct bg_ranking *out);
+    /* Fills value and speaks of penalties made for input->layers; same failures. */
+    enum bg_status (*penalties)(const void *options, const struct bg_select_input *input,
+                                struct bg_penalties *out);
 };
+/* Makes the penalties of a policy for a list of candidates; values of a role it speaks of are
+ * finite (BG_E_NUMERIC otherwise, naming the layer). Free with bg_penalties_free. */
+BG_MUST enum bg_status bg_select_penalties(const struct bg_select_method *method,
+                                           const void *options, const struct bg_select_input *input,
+                                           const int *bits, int candidates,
+                                           struct bg_penalties *out);
 extern const struct bg_select_method *const bg_select_methods[]; /* NULL-terminated, generated */
 
 /* How many of the ranked layers: prefix search (policies/METHODS.md), the first n, or all whose

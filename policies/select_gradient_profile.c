@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "core/mem.h"
-#include "policies/select.h"
+#include "policies/weigh.h"
 
 enum { AGGREGATE_MEAN, AGGREGATE_MAX, AGGREGATE_VARIANCE };
 enum { GRANULARITY_LAYER, GRANULARITY_CHANNEL };
@@ -298,6 +298,53 @@ out:
     return rc;
 }
 
+/* n * S * mean square error: the expected square of the first-order change of the loss if errors do
+ * not depend on gradients (scale_by_step with the error as measured; ours). S is the mean square of
+ * the weight gradients, of activations that of the input gradients, whatever ranks. */
+static enum bg_status fill_factor(const struct gradient_options *options,
+                                  const struct bg_select_input *input, enum bg_role role,
+                                  double *factor)
+{
+    struct gradient_options plain = *options;
+    enum bg_status rc = BG_OK;
+    plain.power = 2;
+    plain.granularity = GRANULARITY_LAYER;
+    plain.scale_by_step = false;
+    TRY(score_quantity(&plain, input,
+                       role == BG_ROLE_WEIGHT ? BG_QUANTITY_WEIGHT_GRAD : BG_QUANTITY_IN_GRAD,
+                       factor));
+    for (int i = 0; i < input->layers; i++)
+        factor[i] *= role == BG_ROLE_WEIGHT ? (double)input->weights[i]
+                     : input->activations   ? (double)input->activations[i]
+                                            : 1;
+out:
+    return rc;
+}
+
+static enum bg_status penalties(const void *options, const struct bg_select_input *input,
+                                struct bg_penalties *out)
+{
+    struct bg_weigh weigh = {.criterion = "gradient-profile",
+                             .rows = {{"weight-error", BG_MEASURED_MEAN_SQUARE},
+                                      {"activation-error", BG_MEASURED_MEAN_SQUARE}},
+                             .weights_only = !input->activations};
+    double *factor = NULL;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_select_check_profile(input));
+    if (input->profile->rows == 0)
+        FAIL(BG_E_DATA, "gradient-profile: the profile has no gradients; run the profile stage");
+    TRY(bg_alloc(&factor, 2 * (int64_t)input->layers, sizeof *factor));
+    for (int role = 0; role < 2; role++) {
+        weigh.factor[role] = factor + role * input->layers;
+        TRY(fill_factor(options, input, (enum bg_role)role, factor + role * input->layers));
+    }
+    TRY(bg_weigh_fill(&weigh, input, out));
+out:
+    bg_free(factor);
+    return rc;
+}
+
 extern const struct bg_select_method bg_select_gradient_profile;
 const struct bg_select_method bg_select_gradient_profile = {
     .name = "gradient-profile",
@@ -305,4 +352,5 @@ const struct bg_select_method bg_select_gradient_profile = {
     .source = "P1: US20210303972A1; statistic, direction and search are ours",
     .options = table,
     .options_size = sizeof(struct gradient_options),
-    .rank = rank};
+    .rank = rank,
+    .penalties = penalties};

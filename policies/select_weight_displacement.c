@@ -9,7 +9,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "policies/select.h"
+#include "core/mem.h"
+#include "policies/weigh.h"
 
 enum { STATISTIC_MEAN_SQUARE, STATISTIC_FINAL };
 
@@ -148,6 +149,35 @@ out:
     return rc;
 }
 
+/* The source has an order, no price of bits. Ours: the statistic times the squared norm of the
+ * weights' error at these bits (measure weight-error); in descending order one over the statistic.
+ */
+static enum bg_status penalties(const void *options, const struct bg_select_input *input,
+                                struct bg_penalties *out)
+{
+    const struct displacement_options *o = options;
+    struct bg_weigh weigh = {.criterion = "weight-displacement",
+                             .rows = {{"weight-error", BG_MEASURED_MEAN_SQUARE}},
+                             .silent = "it is of weights alone"};
+    double *factor = NULL;
+    int64_t used = 0;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_select_check_profile(input));
+    TRY(bg_alloc(&factor, input->layers, sizeof *factor));
+    TRY(score_layers(o, input->profile, factor, &used));
+    for (int i = 0; i < input->layers; i++) {
+        if (o->order == 1)
+            factor[i] = 1 / factor[i];
+        factor[i] *= (double)input->weights[i];
+    }
+    weigh.factor[BG_ROLE_WEIGHT] = factor;
+    TRY(bg_weigh_fill(&weigh, input, out));
+out:
+    bg_free(factor);
+    return rc;
+}
+
 extern const struct bg_select_method bg_select_weight_displacement;
 const struct bg_select_method bg_select_weight_displacement = {
     .name = "weight-displacement",
@@ -155,4 +185,5 @@ const struct bg_select_method bg_select_weight_displacement = {
     .source = "P2: US11625577, US11934939, US12393828; references other than initial are ours",
     .options = table,
     .options_size = sizeof(struct displacement_options),
-    .rank = rank};
+    .rank = rank,
+    .penalties = penalties};

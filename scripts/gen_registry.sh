@@ -32,6 +32,7 @@ layers)
     ;;
 policies)
     table policies select bg_select_method bg_select_methods policies/select.h
+    table policies measure bg_measure_method bg_measure_methods policies/measure.h
     table policies range bg_range_method bg_range_methods policies/select.h
     table policies update bg_update_method bg_update_methods policies/select.h
     table policies allocate bg_allocate_method bg_allocate_methods policies/allocate.h

@@ -438,6 +438,39 @@ Test(random, order_follows_seed_draw_and_names_alone)
         bg_ranking_free(&r[i]);
 }
 
+/* One row of each kind that any measure brings, by its own name, at 4 bits. */
+static void measure_everything(struct bg_measurements *view, struct bg_measure_rows *rows)
+{
+    static char all[64][BG_NAME_MAX];
+    static const int bits[] = {4};
+    struct bg_measure_list list;
+    struct bg_document *document = NULL;
+    struct bg_text yaml, errors;
+    int count = 0;
+    bg_text_init(&yaml, 4096);
+    bg_text_init(&errors, 4096);
+    bg_text_add(&yaml, "m: [");
+    for (; bg_measure_methods[count]; count++) {
+        bg_text_add(&yaml, "%s, ", bg_measure_methods[count]->name);
+        cr_assert(bg_text_copy(all[count], BG_NAME_MAX, bg_measure_methods[count]->name) == BG_OK);
+    }
+    bg_text_add(&yaml, "]");
+    cr_assert(bg_yaml_parse_text(&document, "test", yaml.at, yaml.length) == BG_OK);
+    cr_assert(bg_measure_choose(bg_yaml_get(bg_document_root(document), "m"), "m", &list,
+                                &errors) == BG_OK);
+    cr_assert(bg_measure_expect(&list, 8, 1, bits, rows) == BG_OK);
+    *view = (struct bg_measurements){.measures = count,
+                                     .name = (const char(*)[BG_NAME_MAX])all,
+                                     .rows = rows->rows,
+                                     .row = rows->row,
+                                     .candidates = 1,
+                                     .bits = {4}};
+    bg_measure_list_free(&list);
+    bg_document_free(document);
+    bg_text_free(&yaml);
+    bg_text_free(&errors);
+}
+
 /* What every policy must keep, so a new file is tested the moment it arrives. */
 Test(select_registry, every_policy_is_deterministic_ranks_each_free_layer_once_and_no_pinned_one)
 {
@@ -456,11 +489,17 @@ Test(select_registry, every_policy_is_deterministic_ranks_each_free_layer_once_a
     struct bg_select_input input = input_of(8, &profile);
     input.pinned = pinned;
     input.weight_step = step;
+    struct bg_measurements view;
+    struct bg_measure_rows rows = {0};
+    measure_everything(&view, &rows);
+    input.measures = &view;
+    input.second_bits = 4;
     int methods = 0;
     for (; bg_select_methods[methods]; methods++) {
         const struct bg_select_method *method = bg_select_methods[methods];
         cr_assert(method->name && method->help && method->source, "entry %d", methods);
-        struct chosen chosen = choose(method->name, "");
+        struct chosen chosen =
+            choose(method->name, strcmp(method->name, "reverse") == 0 ? "of: uniform" : "");
         struct bg_ranking a, b;
         cr_assert(bg_ranking_make(&a, 8) == BG_OK && bg_ranking_make(&b, 8) == BG_OK);
         cr_assert(method->rank(chosen.options, &input, &a) == BG_OK, "%s: %s", method->name,
@@ -479,6 +518,7 @@ Test(select_registry, every_policy_is_deterministic_ranks_each_free_layer_once_a
         put_back(&chosen);
     }
     cr_assert(methods >= 4);
+    bg_measure_rows_free(&rows);
     bg_profile_free(&profile);
 }
 

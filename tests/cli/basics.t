@@ -64,10 +64,10 @@ out~ bitgrad [0-9.]+
 
 # Every family is printed from its registry.
 $ bitgrad list | cut -d' ' -f1 | tr '\n' ' '
-out: commands recipe layers networks datasets policies allocators ranges updates 
+out: commands recipe layers networks datasets policies allocators measures ranges updates 
 
 $ bitgrad list policies | grep -o '^[a-z][a-z-]*:' | tr '\n' ' '
-out: gradient-profile: random: uniform: weight-displacement: 
+out: class-count: fisher: gradient-error: gradient-profile: hessian: loss-change: oracle: output-error: perturbation: random: reverse: uniform: weight-displacement: weight-error: 
 
 $ bitgrad list ranges | grep -o '^[a-z][a-z-]*:' | tr '\n' ' '
 out: lsq: min-max: moving-average: mse: percentile: 

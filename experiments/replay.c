@@ -1,0 +1,212 @@
+/* Opens a run's record for a decision taken again. */
+#include "experiments/replay.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+
+#define WORDS_MAX 64
+
+/* The words as assignments to the recipe's keys. */
+struct assignments {
+    int count;
+    char *at[WORDS_MAX + 1]; /* owned */
+};
+
+static enum bg_status add(struct assignments *list, const char *prefix, const char *word)
+{
+    struct bg_text text = {0};
+    enum bg_status rc = BG_OK;
+    bg_text_init(&text, 1 << 16);
+    if (list->count == WORDS_MAX)
+        FAIL(BG_E_USAGE, "select: more than %d words", WORDS_MAX);
+    bg_text_add(&text, "%s%s", prefix, word);
+    TRY(bg_text_check(&text));
+    TRY(bg_copy_text(&list->at[list->count], bg_text_string(&text)));
+    list->count++;
+out:
+    bg_text_free(&text);
+    return rc;
+}
+
+static bool begins(const char *word, const char *with)
+{
+    return strncmp(word, with, strlen(with)) == 0;
+}
+
+static const char *const short_words[] = {"policy=", "options.", NULL};
+static const char *const whole_words[] = {"select.", "seed=", NULL};
+
+static bool begins_with_any(const char *word, const char *const *list)
+{
+    for (; *list; list++)
+        if (begins(word, *list))
+            return true;
+    return false;
+}
+
+/* Options of the run's policy mean nothing to another one. */
+static enum bg_status drop_options(struct assignments *list, const struct bg_recipe *recipe,
+                                   char *const *words, int count)
+{
+    enum bg_status rc = BG_OK;
+    for (int i = 0; i < count; i++) {
+        const char *key = begins(words[i], "select.") ? words[i] + 7 : words[i];
+        if (begins(key, short_words[0]) &&
+            strcmp(key + strlen(short_words[0]), recipe->select.policy) != 0)
+            TRY(add(list, "", "select.options={}"));
+    }
+out:
+    return rc;
+}
+
+static enum bg_status translate(struct assignments *list, const struct bg_recipe *recipe,
+                                char *const *words, int count)
+{
+    enum bg_status rc = BG_OK;
+    TRY(drop_options(list, recipe, words, count));
+    for (int i = 0; i < count; i++) {
+        bool shortened = begins_with_any(words[i], short_words);
+        if (!shortened && !begins_with_any(words[i], whole_words))
+            FAIL(BG_E_USAGE,
+                 "select: '%s': expected policy=NAME, options.KEY=VALUE, select.KEY=VALUE or "
+                 "seed=NUMBER",
+                 words[i]);
+        TRY(add(list, shortened ? "select." : "", words[i]));
+    }
+out:
+    return rc;
+}
+
+static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, char *const *words,
+                                  int count)
+{
+    char path[BG_PATH_MAX];
+    struct bg_recipe *recorded = NULL;
+    struct assignments list = {.count = 0};
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_path_join(path, dir, "recipe.yaml"));
+    TRY(bg_recipe_read(&recorded, path, NULL, 0));
+    if (strcmp(replay->record.recipe, bg_text_string(&recorded->resolved)) != 0)
+        FAIL(BG_E_MISMATCH, "%s/run.h5 is of another recipe than %s", dir, path);
+    TRY(translate(&list, recorded, words, count));
+    TRY(bg_recipe_read(&replay->recipe, path, list.at, list.count));
+    replay->same_bits = recorded->select.first_bits == replay->recipe->select.first_bits &&
+                        recorded->select.second_bits == replay->recipe->select.second_bits &&
+                        recorded->select.activation_bits == replay->recipe->select.activation_bits;
+out:
+    for (int i = 0; i < list.count; i++)
+        bg_free(list.at[i]);
+    bg_recipe_free(recorded);
+    return rc;
+}
+
+static enum bg_status open_network(struct bg_replay *replay)
+{
+    const struct bg_recipe *recipe = replay->recipe;
+    struct bg_text errors = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&errors, 1 << 16);
+    rc = bg_net_create(&replay->net, recipe->top.network, &replay->record.spec,
+                       (enum bg_loss)recipe->train.loss, recipe->train.label_smoothing, &errors);
+    if (rc == BG_E_DATA && errors.length > 0)
+        FAIL(BG_E_DATA, "%.*s", (int)strcspn(errors.at, "\n"), errors.at);
+out:
+    bg_text_free(&errors);
+    return rc;
+}
+
+enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, char *const *words, int count)
+{
+    char path[BG_PATH_MAX];
+    enum bg_status rc = BG_OK;
+
+    memset(out, 0, sizeof *out);
+    TRY(bg_path_join(path, dir, "run.h5"));
+    TRY(bg_record_read(&out->record, path));
+    TRY(open_recipe(out, dir, words, count));
+    TRY(open_network(out));
+    TRY(bg_select_data_open(&out->data, &out->record, out->net, &out->recipe->select));
+    out->data.input.seed = (uint64_t)out->recipe->top.seed;
+    if (!out->same_bits) /* the recorded steps are of other bits */
+        out->data.input.weight_step = NULL;
+out:
+    if (rc != BG_OK)
+        bg_replay_close(out);
+    return rc;
+}
+
+void bg_replay_close(struct bg_replay *replay)
+{
+    bg_select_data_close(&replay->data);
+    bg_net_destroy(replay->net);
+    bg_record_free(&replay->record);
+    bg_recipe_free(replay->recipe);
+    memset(replay, 0, sizeof *replay);
+}
+
+enum bg_status bg_replay_rank(const struct bg_replay *replay, struct bg_ranking *out)
+{
+    enum bg_status rc = BG_OK;
+    TRY(bg_ranking_make(out, replay->data.input.layers));
+    TRY(replay->recipe->policy->rank(replay->recipe->policy_options, &replay->data.input, out));
+out:
+    if (rc != BG_OK)
+        bg_ranking_free(out);
+    return rc;
+}
+
+struct trials {
+    const struct bg_replay *replay;
+    const struct bg_ranking *ranking;
+};
+
+/* Are the first k layers the run's first k, in any order? */
+static bool same_layers(const struct trials *trials, int k)
+{
+    for (int i = 0; i < k; i++) {
+        const union bg_cell *row =
+            bg_record_rank(&trials->replay->record, trials->ranking->order[i]);
+        if (!row || row[BG_RANK_RANK].integer < 1 || row[BG_RANK_RANK].integer > k)
+            return false;
+    }
+    return true;
+}
+
+static enum bg_status ok(void *self, int k, bool *passed)
+{
+    const struct trials *trials = self;
+    const struct bg_table *table = &trials->replay->record.table[BG_TABLE_SEARCH];
+    const struct bg_recipe *recipe = trials->replay->recipe;
+    if (trials->replay->same_bits && !trials->ranking->fixes && same_layers(trials, k))
+        for (int64_t r = 0; r < table->rows; r++)
+            if (bg_table_row(table, r)[BG_SEARCH_K].integer == k) {
+                *passed = bg_table_row(table, r)[BG_SEARCH_DROP].real <= recipe->select.tolerance;
+                return BG_OK;
+            }
+    return bg_fail(BG_E_DATA,
+                   "search %s needs the accuracy with %d of these layers at %lld bits, which the "
+                   "run has not evaluated; give select.search=count select.count=N",
+                   bg_search_names[recipe->select.search], k,
+                   (long long)recipe->select.second_bits);
+}
+
+enum bg_status bg_replay_prefix(const struct bg_replay *replay, const struct bg_ranking *ranking,
+                                int *k)
+{
+    struct trials trials = {replay, ranking};
+    const struct bg_prefix_test test = {.self = &trials, .ok = ok};
+    int evaluations = 0;
+    return bg_select_prefix(&replay->recipe->select, ranking, &test, k, &evaluations);
+}
+
+enum bg_status bg_replay_penalties(const struct bg_replay *replay, const int *bits, int candidates,
+                                   struct bg_penalties *out)
+{
+    return bg_select_penalties(replay->recipe->policy, replay->recipe->policy_options,
+                               &replay->data.input, bits, candidates, out);
+}

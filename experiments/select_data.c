@@ -1,0 +1,128 @@
+/* A run's record as the input of criteria. */
+#include "experiments/select_data.h"
+
+#include <string.h>
+
+#include "core/mem.h"
+
+/* The stage's profile, with the rows recorded along training where it has none of a kind. */
+static struct bg_profile profile_view(const struct bg_record *record)
+{
+    struct bg_profile view = record->profile[BG_PROFILE_STAGE];
+    const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
+    if (view.rows == 0) {
+        view.rows = along->rows;
+        view.row_step = along->row_step;
+        view.stats = along->stats;
+        view.channel_square = along->channel_square;
+    }
+    if (view.cycles == 0) {
+        view.cycles = along->cycles;
+        view.cycle_step = along->cycle_step;
+        view.displacement = along->displacement;
+        view.initial_square = along->initial_square;
+    }
+    return view;
+}
+
+static enum bg_status list_layers(struct bg_select_data *data, const struct bg_record *record,
+                                  const struct bg_net *net)
+{
+    const struct bg_graph *graph = net->graph;
+    int layers = record->layers;
+    enum bg_status rc = BG_OK;
+
+    if (bg_graph_layer_count(graph) != layers)
+        FAIL(BG_E_MISMATCH, "select: the record has %d layers, the network %d", layers,
+             bg_graph_layer_count(graph));
+    TRY(bg_alloc(&data->names, layers, sizeof *data->names));
+    TRY(bg_alloc(&data->pinned, layers, sizeof *data->pinned));
+    TRY(bg_alloc(&data->weights, layers, sizeof *data->weights));
+    TRY(bg_alloc(&data->macs, layers, sizeof *data->macs));
+    TRY(bg_alloc(&data->activations, layers, sizeof *data->activations));
+    TRY(bg_alloc(&data->step, layers, sizeof *data->step));
+    for (int i = 0; i < layers; i++) {
+        const struct bg_node *node = bg_graph_layer(graph, i);
+        data->names[i] = record->layer_name[i];
+        if (strcmp(data->names[i], bg_node_name(node)) != 0)
+            FAIL(BG_E_MISMATCH,
+                 "select: layer %d is \"%s\" in the record and \"%s\" in the network", i,
+                 data->names[i], bg_node_name(node));
+        data->weights[i] = bg_tensor_count(&bg_graph_layer_weight(graph, i)->value);
+        data->macs[i] = bg_node_macs(node);
+        data->activations[i] = bg_shape_count(bg_node_shape(bg_node_input_at(node, 0)));
+    }
+out:
+    return rc;
+}
+
+static enum bg_status list_measures(struct bg_select_data *data, const struct bg_record *record)
+{
+    int64_t rows = record->table[BG_TABLE_MEASURES].rows;
+    enum bg_status rc = BG_OK;
+    TRY(bg_alloc(&data->row, rows, sizeof *data->row));
+    for (int64_t r = 0; r < rows; r++)
+        data->row[r] = bg_record_measure(record, r);
+    data->measurements =
+        (struct bg_measurements){.measures = record->measures,
+                                 .name = (const char(*)[BG_NAME_MAX])record->measure_name,
+                                 .rows = rows,
+                                 .row = data->row,
+                                 .candidates = record->candidates};
+    for (int i = 0; i < record->candidates; i++)
+        data->measurements.bits[i] = record->candidate_bits[i];
+out:
+    return rc;
+}
+
+/* The steps of the grids at second_bits, when the run's select stage has found them. */
+static void take_steps(struct bg_select_data *data, const struct bg_record *record)
+{
+    bool found = record->layers > 0;
+    for (int i = 0; i < record->layers; i++) {
+        const union bg_cell *row = bg_record_rank(record, i);
+        data->step[i] = row ? row[BG_RANK_STEP].real : 0.0;
+        found = found && row;
+    }
+    data->input.weight_step = found ? data->step : NULL;
+}
+
+enum bg_status bg_select_data_open(struct bg_select_data *out, const struct bg_record *record,
+                                   const struct bg_net *net,
+                                   const struct bg_select_options *options)
+{
+    enum bg_status rc = BG_OK;
+    memset(out, 0, sizeof *out);
+    TRY(list_layers(out, record, net));
+    TRY(list_measures(out, record));
+    TRY(bg_select_pinned(options, out->names, record->layers, out->pinned));
+    out->profile = profile_view(record);
+    out->input = (struct bg_select_input){.layers = record->layers,
+                                          .names = out->names,
+                                          .weights = out->weights,
+                                          .macs = out->macs,
+                                          .pinned = out->pinned,
+                                          .profile = &out->profile,
+                                          .classes = record->spec.classes,
+                                          .seed = (uint64_t)record->seed,
+                                          .measures = &out->measurements,
+                                          .activations = out->activations,
+                                          .second_bits = (int)options->second_bits};
+    take_steps(out, record);
+out:
+    if (rc != BG_OK)
+        bg_select_data_close(out);
+    return rc;
+}
+
+void bg_select_data_close(struct bg_select_data *data)
+{
+    bg_free((void *)data->names);
+    bg_free(data->pinned);
+    bg_free(data->weights);
+    bg_free(data->macs);
+    bg_free(data->activations);
+    bg_free(data->step);
+    bg_free(data->row);
+    memset(data, 0, sizeof *data);
+}

@@ -1,0 +1,148 @@
+# Measures, and decisions taken again from what a run has recorded.
+$ printf 'exec bitgrad run ${RECIPES}/tiny.yaml report.figures=false profile.measure_batches=2 "profile.candidates=[2, 4, 8]" select.pin_first=false select.pin_last=false "$@"\n' > go; printf 'profile.measures=[weight-error, activation-error, {name: output-error, as: kl, metric: kl}, loss-change, gradient-error, fisher, {name: hessian, vectors: 2}, {name: perturbation, draws: 2}, combinations]' > all; bash go --out whole -q "$(cat all)" > /dev/null; ls whole
+out: checkpoint-finetune.h5
+out: checkpoint-last.h5
+out: checkpoint-select.h5
+out: checkpoint-train.h5
+out: plan.txt
+out: recipe.yaml
+out: report.html
+out: result.json
+out: run.h5
+out: timing.tsv
+
+$ bitgrad list measures | grep -c '^[a-z]'
+out: 9
+
+# The recipe with measures prints as it reads.
+$ bitgrad config show ${RECIPES}/tiny.yaml "$(cat all)" 'select={policy: reverse, options: {of: {name: fisher, noise: measured}}}' > a.yaml; bitgrad config show a.yaml | cmp - a.yaml; grep -A 3 'as: .kl' a.yaml; grep -A 2 'of:' a.yaml
+out:       as: "kl"
+out:       output: logits
+out:       metric: kl
+out:       weights: true
+out:     of:
+out:       name: fisher
+out:       noise: measured
+
+# The run's own policy again: the same ranking and the same plan.
+$ bitgrad select whole --out again.txt > text; cmp again.txt whole/plan.txt; grep -c 'rank' text; bitgrad select whole --out again.txt
+err: bitgrad: --out again.txt: exists already
+out: 2
+exit: 64
+
+# Any policy, from data alone; the run does not change.
+$ find whole -type f | sort | xargs sha256sum > before; for p in class-count fisher gradient-error gradient-profile hessian loss-change oracle perturbation random uniform weight-displacement weight-error; do bitgrad select whole policy=$p select.search=count select.count=1 --penalties | grep -c 'w=s4'; done | uniq -c; bitgrad select whole policy=output-error options.measure=kl options.metric=kl select.search=count select.count=2 --json | grep -o '"chosen":[0-9]*'; bitgrad select whole policy=reverse 'options.of={name: fisher, noise: measured}' select.search=threshold select.threshold=0 | grep -c 'reverse of fisher'; find whole -type f | sort | xargs sha256sum | cmp - before
+out:      12 1
+out: "chosen":2
+out: 1
+
+# Another policy's live decision equals its replay from the first run.
+$ for p in fisher weight-displacement loss-change; do bash go --out live -q "$(cat all)" select.policy=$p select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; rm -r live; done
+
+# A run that was cut off in its search answers too.
+$ kill_at 'select: 0' bash go --out half "$(cat all)"; bitgrad select half policy=fisher select.search=count select.count=2 > h; bitgrad select whole policy=fisher select.search=count select.count=2 | cmp - h
+
+# What a replay cannot know.
+$ bitgrad select whole policy=weight-error select.second_bits=2 | grep 'no plan'
+out~ no plan: search binary needs the accuracy with [0-9] of these layers at 2 bits, which the run has not evaluated; give select.search=count select.count=N
+
+$ bitgrad select whole policy=weight-error select.second_bits=2 --out none.txt; ls none.txt
+err~ bitgrad: --out none.txt: there is no plan: search binary needs .*
+err~ ls: .*
+exit: 2
+
+$ bitgrad select whole policy=weight-error select.second_bits=3
+err: bitgrad: weight-error: measure "weight-error" has no mean-square of layer conv1 at 3 bits; add 3 to profile.candidates and run the profile stage
+exit: 65
+
+$ bitgrad select whole policy=output-error
+err: bitgrad: output-error: the run has no measure "output-error"; add it to profile.measures and run the profile stage
+exit: 65
+
+$ bitgrad select whole options.scale_by_step=true | grep -c 'times step'; bitgrad select whole options.scale_by_step=true select.second_bits=2
+out: 1
+err: bitgrad: gradient-profile: scale_by_step needs the weights' grid steps
+exit: 64
+
+$ bitgrad select whole policy=fishr
+err~ bitgrad: .*select.policy: unknown method 'fishr', did you mean 'fisher'\?
+exit: 65
+
+$ bitgrad select whole train.lr=1
+err~ bitgrad: select: 'train.lr=1': expected policy=NAME, options.KEY=VALUE, select.KEY=VALUE or seed=NUMBER
+exit: 64
+
+$ bitgrad select nothing
+err~ bitgrad: nothing/run.h5: .*
+exit: 65
+
+# Missing data is found before anything is trained.
+$ bash go --out x select.policy=fisher
+err: bitgrad: fisher: the run has no measure "fisher"; add it to profile.measures and run the profile stage
+exit: 65
+
+$ bash go --out x 'profile.measures=[weight-error]' select.policy=weight-error select.second_bits=3
+err~ bitgrad: weight-error: .*add 3 to profile.candidates.*
+exit: 65
+
+$ bash go --out x 'profile.measures=[weight-error]' 'stages=[train, select]' select.policy=weight-error
+err~ bitgrad: weight-error: measure "weight-error" was not taken yet; run the profile stage
+exit: 65
+
+$ bash go --out x 'profile.measures=[{name: combinations, limit: 26}]'
+err: bitgrad: combinations: 3 candidates over 3 layers make 27 combinations, the limit is 26
+exit: 65
+
+$ bash go --out x 'stages=[train, profile]' 'profile.measures=[{name: combinations, limit: 26}]'
+err: bitgrad: combinations: 3 candidates over 3 layers make 27 combinations, the limit is 26
+exit: 65
+
+$ bash go --out x 'profile.measures=[weight-error]' 'profile.candidates=[1, 8]'
+err~ bitgrad: profile.candidates: 1: layer conv1: a=u1 needs an input without negative values.*
+exit: 65
+
+$ bash go --out x 'profile.measures=[weight-error]' quantize.plan=p.txt 'stages=[train, profile]'
+err~ bitgrad: .*profile.measures: measures are taken of the f32 network: leave quantize.plan out
+exit: 65
+
+$ bash go --out x 'select={policy: class-count, options: {scope: both}}'
+err~ bitgrad: layer fc: g is asked in 8 bits of a format that is not available for it
+exit: 65
+
+$ bash go --out x 'profile.measures=[weight-eror, {name: hessian, vectors: 0}]' 'profile.candidates=[0]'
+err...
+err~ bitgrad: .*profile.measures: unknown measure 'weight-eror', did you mean 'weight-error'\?
+err...
+exit: 65
+
+$ ls x
+err~ ls: .*
+exit: 2
+
+# A kill between two measures, and a stop in one: the same numbers.
+$ kill_at 'profile: gradient-error' bash go --out cut "$(cat all)"; bash go --out cut -q "$(cat all)" > /dev/null; bitgrad diff whole cut
+out...
+
+$ stop_at 'profile: fisher' bash go --out stopped "$(cat all)" > /dev/null; bash go --out stopped -v "$(cat all)" 2>&1 | grep -c 'profile: weight-error'; bitgrad diff whole stopped
+out: 0
+out...
+
+# Everything measured as one table.
+$ bitgrad profile export whole > p.tsv; head -n 1 p.tsv; cut -f 1 p.tsv | sort | uniq -c | awk '{print $2}'; awk -F '\t' '{print NF}' p.tsv | sort -u; grep -c 'measures	combinations' p.tsv
+out: table	source	step	layer	role	channel	bits	quantity	value	spread	samples	passes
+out: displacement
+out: gradients
+out: measures
+out: table
+out: 12
+out: 27
+
+$ bitgrad profile export whole --format json | grep -o '"table"' | wc -l > rows; sed 1d p.tsv | wc -l | cmp - rows
+
+$ bitgrad profile export whole --format xml
+err: bitgrad: --format: expected tsv or json, got 'xml'
+exit: 64
+
+$ bitgrad profile exprt whole
+err: bitgrad: profile: unknown word 'exprt'; there is `profile export RUN`
+exit: 64
