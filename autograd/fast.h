@@ -27,6 +27,9 @@ struct bg_fast_term {
     float *factor, *low,
         *high;   /* layers, per output: of the weights' gradient, and its mask's ends */
     double *dot; /* sum of g * z */
+    /* Observers' sums of dz and dx, made by the passes that write and read them; NULL in programs
+     * without `observe`, and for dx where no such pass follows. */
+    double *seen_dz, *seen_dx;
 };
 
 struct bg_fast_step {
@@ -47,7 +50,8 @@ struct bg_fast_tensor {
     int step; /* that makes it */
     bool needs_gradient;
     int gradients;
-    const uint16_t *d[BG_TRAIN_TERMS]; /* parts of its gradient */
+    const uint16_t *d[BG_TRAIN_TERMS];                 /* parts of its gradient */
+    const struct bg_fast_term *reader[BG_TRAIN_TERMS]; /* the layer whose dx that is, or NULL */
 };
 
 struct bg_fast {
@@ -75,6 +79,16 @@ BG_MUST enum bg_status bg_fast_bind(struct bg_fast *fast);
 /* As bg_program_forward and _backward; loss and labels are the program's. */
 BG_MUST enum bg_status bg_fast_forward(struct bg_fast *fast, const struct bg_run *run);
 BG_MUST enum bg_status bg_fast_backward(struct bg_fast *fast, const struct bg_run *run);
+/* fast_observe.c. Is there an observer that takes bf16, and will a layer's input gradient be seen
+ * when it is reduced? */
+bool bg_fast_observed(const struct bg_run *run);
+bool bg_fast_sees_later(const struct bg_run *run, const struct bg_fast_term *term);
+void bg_fast_see_output(struct bg_fast *fast, const struct bg_fast_step *step,
+                        const struct bg_fast_term *term, const struct bg_run *run);
+/* summed: the sums are in term->seen_dx. */
+void bg_fast_see_input(const struct bg_fast *fast, const struct bg_fast_term *term, bool summed,
+                       const struct bg_run *run);
+void bg_fast_see_weight(const struct bg_fast_term *term, const struct bg_run *run);
 int bg_fast_implementation_count(const struct bg_fast *fast);
 struct bg_implementation bg_fast_implementation(const struct bg_fast *fast, int index);
 

@@ -53,7 +53,7 @@ static void clear_bias(const struct bg_fast_term *term)
 }
 
 /* The masked sum of the parts of the output's gradient, with the sums that norms need. */
-static void reduce(struct bg_fast *fast, struct bg_fast_step *step)
+static void reduce(struct bg_fast *fast, struct bg_fast_step *step, const struct bg_run *run)
 {
     const struct bg_fast_tensor *out = &fast->tensor[step->form->output];
     struct bg_train_reduce pass = {.rows = bg_fast_rows(fast, step),
@@ -65,6 +65,9 @@ static void reduce(struct bg_fast *fast, struct bg_fast_step *step)
                                    .scratch = fast->scratch};
 
     memcpy(pass.d, out->d, sizeof pass.d);
+    for (int i = 0; i < out->gradients; i++)
+        if (bg_fast_sees_later(run, out->reader[i]))
+            pass.seen[i] = out->reader[i]->seen_dx;
     for (int t = 0; t < step->terms; t++) {
         if (step->term[t].norm == NULL)
             continue;
@@ -72,9 +75,12 @@ static void reduce(struct bg_fast *fast, struct bg_fast_step *step)
         pass.dot[pass.terms++] = step->term[t].dot;
     }
     bg_train_reduce(&pass);
+    for (int i = 0; i < out->gradients; i++)
+        if (pass.seen[i] != NULL)
+            bg_fast_see_input(fast, out->reader[i], true, run);
 }
 
-static void apply(struct bg_fast *fast, struct bg_fast_step *step)
+static void apply(struct bg_fast *fast, struct bg_fast_step *step, const struct bg_run *run)
 {
     struct bg_train_apply pass = {
         .rows = bg_fast_rows(fast, step), .channels = step->form->requant.channels, .g = step->g};
@@ -95,70 +101,11 @@ static void apply(struct bg_fast *fast, struct bg_fast_step *step)
         }
         pass.a[at] = term->da;
         pass.dz[at] = term->dz;
+        pass.seen[at] = bg_fast_observed(run) ? term->seen_dz : NULL;
         pass.terms++;
     }
     if (pass.terms > 0)
         bg_train_apply(&pass);
-}
-
-static void see(const struct bg_run *run, const struct bg_node *layer, enum bg_quantity quantity,
-                const struct bg_tensor *gradient)
-{
-    run->moment->observer->see(run->moment->observer->self, layer->layer, quantity, gradient);
-}
-
-/* x times its channel's factor: as it is for those who take bf16, else converted. */
-static void see_bf16(const struct bg_fast *fast, const struct bg_node *layer,
-                     enum bg_quantity quantity, const struct bg_train_observe *gradient,
-                     const struct bg_run *run)
-{
-    const struct bg_observer *observer = run->moment->observer;
-    const int64_t *dims =
-        quantity == BG_QUANTITY_OUT_GRAD ? layer->shape.dims : layer->input[0]->shape.dims;
-    const struct bg_tensor seen = {.data = fast->real,
-                                   .dtype = BG_F32,
-                                   .shape = {4, {fast->options.batch, dims[0], dims[1], dims[2]}}};
-
-    if (observer->see_bf16 != NULL) {
-        observer->see_bf16(observer->self, layer->layer, quantity, gradient);
-        return;
-    }
-    bg_train_scale_to_f32(gradient->x, gradient->rows, gradient->channels, gradient->factor,
-                          fast->real);
-    see(run, layer, quantity, &seen);
-}
-
-/* Output gradients are dz without the weights' scales. */
-static void see_output(struct bg_fast *fast, const struct bg_fast_step *step,
-                       const struct bg_fast_term *term, const struct bg_run *run)
-{
-    const struct bg_train_observe gradient = {.x = term->dz,
-                                              .rows = bg_fast_rows(fast, step),
-                                              .channels = step->form->requant.channels,
-                                              .factor = term->db, /* apply has read what it held */
-                                              .scratch = fast->scratch};
-
-    if (run->moment->observer == NULL)
-        return;
-    for (int64_t c = 0; c < gradient.channels; c++)
-        term->db[c] = 1.0f / bg_fast_weight_scale(term, c);
-    see_bf16(fast, term->form->node, BG_QUANTITY_OUT_GRAD, &gradient, run);
-}
-
-/* By the channels that the layer reads: those of a flattened image are its own. */
-static void see_input(const struct bg_fast *fast, const struct bg_fast_term *term,
-                      const struct bg_run *run)
-{
-    const struct bg_node *layer = term->form->node;
-    const int64_t *dims = layer->input[0]->shape.dims;
-    const struct bg_train_observe gradient = {.x = term->dx,
-                                              .rows = fast->options.batch * dims[0] * dims[1],
-                                              .channels = dims[2],
-                                              .factor = fast->ones,
-                                              .scratch = fast->scratch};
-
-    if (run->moment->observer != NULL && term->dx != NULL)
-        see_bf16(fast, layer, BG_QUANTITY_IN_GRAD, &gradient, run);
 }
 
 /* The weights' gradient in their own units, behind the straight-through mask. A learned step's
@@ -194,13 +141,13 @@ static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast
 {
     enum bg_status rc = BG_OK;
 
-    see_output(fast, step, term, run);
+    bg_fast_see_output(fast, step, term, run);
     TRY(weight_gradient(fast, term));
     if (term->dx != NULL)
         TRY(bg_train_conv_backward_data(term->conv, term->dz, term->dx, false));
-    see_input(fast, term, run);
-    if (run->moment->observer != NULL)
-        see(run, term->form->node, BG_QUANTITY_WEIGHT_GRAD, &term->form->node->param[WEIGHT]->grad);
+    if (!bg_fast_sees_later(run, term))
+        bg_fast_see_input(fast, term, false, run);
+    bg_fast_see_weight(term, run);
 out:
     if (rc != BG_OK)
         (void)bg_fail_prefix(rc, "%s: ", term->form->node->name);
@@ -212,7 +159,7 @@ static enum bg_status back_sum(struct bg_fast *fast, struct bg_fast_step *step,
 {
     enum bg_status rc = BG_OK;
 
-    apply(fast, step);
+    apply(fast, step, run);
     for (int t = 0; t < step->terms; t++) {
         struct bg_fast_term *term = &step->term[t];
         const struct bg_pool_shape *pool = &term->form->pool;
@@ -292,7 +239,7 @@ enum bg_status bg_fast_backward(struct bg_fast *fast, const struct bg_run *run)
         } else if (out->form->real) {
             TRY(back_logits(fast, step, run));
         } else {
-            reduce(fast, step);
+            reduce(fast, step, run);
             TRY(back_sum(fast, step, run));
         }
     }

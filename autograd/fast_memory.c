@@ -126,10 +126,46 @@ static enum bg_status list_gradients(struct bg_fast *fast)
             if (tensor->gradients == BG_TRAIN_TERMS)
                 return bg_fail(BG_E_UNSUPPORTED, "%s is read by more than %d others",
                                tensor->form->name, BG_TRAIN_TERMS);
+            if (!pool && step->term[t].conv != NULL)
+                tensor->reader[tensor->gradients] = &step->term[t];
             tensor->d[tensor->gradients++] = passed ? step->g : step->term[t].dx;
         }
     }
     return BG_OK;
+}
+
+/* What a layer reads is reduced as it is: by a sum, and not flattened in between. */
+static bool is_reduced(const struct bg_fast *fast, const struct bg_fast_term *term)
+{
+    const struct bg_fast_tensor *input = &fast->tensor[term->form->input];
+
+    return term->dx != NULL && fast->step[input->step].form->kind == BG_INTEGER_SUM &&
+           term->form->node->input[0]->shape.dims[2] == input->form->shape.dims[2];
+}
+
+static enum bg_status bind_seen(struct bg_fast *fast)
+{
+    enum bg_status rc = BG_OK;
+
+    for (int s = 0; s < fast->steps; s++)
+        for (int t = 0; t < fast->step[s].terms; t++) {
+            struct bg_fast_term *term = &fast->step[s].term[t];
+            int64_t channels = fast->step[s].form->requant.channels;
+            int64_t wide = fast->tensor[term->form->input].form->shape.dims[2];
+            if (term->conv == NULL)
+                continue;
+            TRY(bg_arena_alloc(
+                fast->arena, &term->seen_dz,
+                bg_train_scratch(bg_fast_rows(fast, &fast->step[s]), channels, BG_TRAIN_SEEN),
+                sizeof(double)));
+            if (is_reduced(fast, term))
+                TRY(bg_arena_alloc(fast->arena, &term->seen_dx,
+                                   bg_train_scratch(bg_fast_count(fast, term->form->input) / wide,
+                                                    wide, BG_TRAIN_SEEN),
+                                   sizeof(double)));
+        }
+out:
+    return rc;
 }
 
 static void grow(int64_t *largest, int64_t value)
@@ -197,6 +233,8 @@ enum bg_status bg_fast_bind(struct bg_fast *fast)
     }
     fast->bytes = total;
     TRY(bind_scratch(fast));
+    if (fast->options.observe)
+        TRY(bind_seen(fast));
     TRY(list_gradients(fast));
 out:
     bg_free(buffers);

@@ -1,17 +1,24 @@
 /* What observers of gradients need of bf16 rows x channels, per channel, compiled once per
  * instruction set: sums, extremes, and how many values are not finite.
  *
- * Lanes add runs of 16 vectors in f32 (core/kernel_train_panel.h). With u = 2^-24, to first order:
- * |sum x - exact| <= 15 u sum |x|, the same for sum |x|, and |sum x^2 - exact| <= 16 u sum x^2:
- * squares of bf16 are exact and fused into the sum. Blocks where f32 would lose squares, because a
- * value is not finite, too large or all are tiny, are added value by value in f64 instead. */
+ * Lanes add runs of 64 vectors in f32, runs add up in f64. With u = 2^-24, to first order: |sum x -
+ * exact| <= 63 u sum |x|, the same for sum |x|, and |sum x^2 - exact| <= 64 u sum x^2: squares of
+ * bf16 are exact and fused into the sum. Blocks where f32 would lose squares, because a value is
+ * not finite, too large or all are tiny, are added value by value in f64 instead. */
 #include "core/kernel_train_panel.h"
 
+#include <float.h>
 #include <math.h>
 
-/* Squares of what lies between are normal numbers in f32, sums of 16 too. */
-#define LEAST   0x1p-50
-#define LARGEST 0x1p60
+#define RUN 64 /* vectors */
+/* Squares of what lies between are normal numbers in f32, sums of RUN too. */
+#define LEAST   0x1p-50f
+#define LARGEST 0x1p60f
+
+static int64_t end_of_run(const struct panel *panel, int64_t start)
+{
+    return start + RUN < panel->count ? start + RUN : panel->count;
+}
 
 struct seen {
     double sum[LANES], abs[LANES], square[LANES];
@@ -38,7 +45,7 @@ INLINE void add_part(struct lanes *lanes, int k, vec x, int64_t n)
 INLINE void add_run(const uint16_t *x, const struct panel *panel, int64_t start, struct seen *to,
                     bool whole)
 {
-    const int64_t end = run_end(panel, start);
+    const int64_t end = end_of_run(panel, start);
     struct lanes lanes;
 
     UNROLL_FOUR
@@ -129,7 +136,7 @@ INLINE void widen_raw(const struct raw *raw, float *min, float *max)
 static void add_whole_run(const uint16_t *x, const struct panel *panel, int64_t start,
                           struct seen *to)
 {
-    const int64_t end = run_end(panel, start);
+    const int64_t end = end_of_run(panel, start);
     struct raw raw[2];
 
 #pragma GCC unroll 2
@@ -174,26 +181,34 @@ static void add_any_run(const uint16_t *x, const struct panel *panel, int64_t st
 /* Did f32 hold all squares? Sums of |x| tell of what is not finite. */
 static bool is_plain(const struct panel *panel, const struct seen *seen)
 {
-    double largest = 0.0, total = 0.0;
+    float most[LANES], largest = 0.0f;
+    int finite = 1;
 
-    for (int64_t j = 0; j < panel->width; j++) {
-        largest = fmax(largest, fmax(fabs((double)seen->min[j]), fabs((double)seen->max[j])));
-        total += seen->abs[j];
-    }
-    return total == 0.0 || (isfinite(total) && largest >= LEAST && largest <= LARGEST);
+    for (int j = 0; j < LANES; j++) /* unused lanes hold infinities of the other sign */
+        most[j] = -seen->min[j] > seen->max[j] ? -seen->min[j] : seen->max[j];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            most[j] = most[j + half] > most[j] ? most[j + half] : most[j];
+    largest = most[0];
+    for (int64_t j = 0; j < panel->width; j++)
+        finite &= seen->abs[j] <= DBL_MAX;
+    return finite != 0 && (largest == 0.0f || (largest >= LEAST && largest <= LARGEST));
 }
 
-static void fold_extremes(const struct panel *panel, const struct seen *seen, int64_t stride,
+static void fold_extremes(const struct panel *panel, struct seen *seen, int64_t stride,
                           double *partial)
 {
-    for (int64_t c = 0; c < panel->channels; c++) {
-        float min = seen->min[c], max = seen->max[c];
-        for (int64_t j = c; j < panel->width; j += panel->channels) {
-            min = seen->min[j] < min ? seen->min[j] : min;
-            max = seen->max[j] > max ? seen->max[j] : max;
+    const int64_t channels = panel->channels;
+
+    for (int64_t j = channels; j < panel->width; j += channels)
+        for (int64_t c = 0; c < channels; c++) {
+            float min = seen->min[j + c], max = seen->max[j + c];
+            seen->min[c] = min < seen->min[c] ? min : seen->min[c];
+            seen->max[c] = max > seen->max[c] ? max : seen->max[c];
         }
-        partial[SEEN_MIN * stride + c] = (double)min;
-        partial[SEEN_MAX * stride + c] = (double)max;
+    for (int64_t c = 0; c < channels; c++) {
+        partial[SEEN_MIN * stride + c] = (double)seen->min[c];
+        partial[SEEN_MAX * stride + c] = (double)seen->max[c];
         partial[SEEN_NOT_FINITE * stride + c] = 0.0;
     }
 }
@@ -233,8 +248,8 @@ void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double 
         seen.min[j] = INFINITY;
         seen.max[j] = -INFINITY;
     }
-    for (int64_t i = 0; i < panel.count; i += BG_TRAIN_RUN)
-        if (all_whole(&panel, run_end(&panel, i)))
+    for (int64_t i = 0; i < panel.count; i += RUN)
+        if (all_whole(&panel, end_of_run(&panel, i)))
             add_whole_run(in->z[0], &panel, i, &seen);
         else
             add_any_run(in->z[0], &panel, i, &seen);

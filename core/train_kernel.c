@@ -35,24 +35,52 @@ int64_t bg_train_scratch(int64_t rows, int64_t channels, int sums)
     return (block_count(rows, channels) + 1) * sums * channels;
 }
 
-/* Runs `loop` over all blocks and panels; those of block b start at scratch + (b + 1) * sums *
- * channels. */
+static int64_t panel_count(int64_t channels)
+{
+    return (channels + BG_TRAIN_LANES - 1) / BG_TRAIN_LANES;
+}
+
+/* Part i of all: blocks, and panels of each. */
+static struct bg_kernel_train_sums part_of(const struct bg_kernel_train_sums *all, int64_t i)
+{
+    const int64_t step = block_rows(all->channels), panels = panel_count(all->channels);
+    struct bg_kernel_train_sums in = *all;
+
+    in.first = i / panels * step;
+    in.rows = smaller(step, all->rows - in.first);
+    in.channel = i % panels * BG_TRAIN_LANES;
+    return in;
+}
+
+/* Where the sums of part i's block start. */
+static double *sums_of(double *scratch, int64_t channels, int sums, int64_t i)
+{
+    return scratch + (i / panel_count(channels) + 1) * sums * channels;
+}
+
+/* Runs `loop` over all blocks and panels. */
 static void run_sums(void (*loop)(const struct bg_kernel_train_sums *in, double *partial),
                      const struct bg_kernel_train_sums *all, int sums, double *scratch)
 {
-    const int64_t channels = all->channels, step = block_rows(channels);
-    const int64_t panels = (channels + BG_TRAIN_LANES - 1) / BG_TRAIN_LANES;
-    const int64_t parts = block_count(all->rows, channels) * panels;
+    const int64_t channels = all->channels;
+    const int64_t parts = block_count(all->rows, channels) * panel_count(channels);
 
 #pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
     for (int64_t i = 0; i < parts; i++) {
-        struct bg_kernel_train_sums in = *all;
-        int64_t b = i / panels;
-        in.first = b * step;
-        in.rows = smaller(step, all->rows - in.first);
-        in.channel = i % panels * BG_TRAIN_LANES;
-        loop(&in, scratch + (b + 1) * sums * channels);
+        const struct bg_kernel_train_sums in = part_of(all, i);
+        loop(&in, sums_of(scratch, channels, sums, i));
     }
+}
+
+/* An observer's sums of one part of x. */
+static void see_part(const struct bg_kernel_train_table *table,
+                     const struct bg_kernel_train_sums *part, const uint16_t *x, double *seen,
+                     int64_t i)
+{
+    struct bg_kernel_train_sums in = *part;
+
+    in.z[0] = x;
+    table->observe(&in, sums_of(seen, part->channels, BG_TRAIN_SEEN, i));
 }
 
 void bg_kernel_train_statistics(const struct bg_kernel_train_table *table,
@@ -83,6 +111,22 @@ static void add_blocks(double *scratch, int64_t blocks, int64_t count)
     }
 }
 
+static void run_reduce(const struct bg_kernel_train_table *table,
+                       const struct bg_kernel_train_sums *all, const struct bg_train_reduce *in)
+{
+    const int64_t channels = all->channels;
+    const int64_t parts = block_count(all->rows, channels) * panel_count(channels);
+
+#pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
+    for (int64_t i = 0; i < parts; i++) {
+        const struct bg_kernel_train_sums part = part_of(all, i);
+        for (int t = 0; t < in->gradients; t++)
+            if (in->seen[t] != NULL)
+                see_part(table, &part, in->d[t], in->seen[t], i);
+        table->reduce(&part, sums_of(in->scratch, channels, 1 + in->terms, i));
+    }
+}
+
 void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
                             const struct bg_train_reduce *in)
 {
@@ -97,7 +141,7 @@ void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
 
     memcpy(all.d, in->d, sizeof all.d);
     memcpy(all.z, in->z, sizeof all.z);
-    run_sums(table->reduce, &all, sums, in->scratch);
+    run_reduce(table, &all, in);
     add_blocks(in->scratch, block_count(in->rows, channels), sums * channels);
     for (int t = 0; t < sums; t++) {
         double *to = t == 0 ? in->sum : in->dot[t - 1];
@@ -168,7 +212,8 @@ void bg_kernel_train_observe(const struct bg_kernel_train_table *table,
         .rows = in->rows, .channels = in->channels, .z = {in->x}};
     struct bg_stats seen = {0};
 
-    run_sums(table->observe, &all, BG_TRAIN_SEEN, in->scratch);
+    if (!in->summed)
+        run_sums(table->observe, &all, BG_TRAIN_SEEN, in->scratch);
     merge_seen(in);
     for (int64_t c = 0; c < in->channels; c++)
         add_seen(in, c, &seen);
@@ -258,6 +303,29 @@ struct apply_lanes {
     float a[BG_TRAIN_TERMS][LANES], b[BG_TRAIN_TERMS][LANES], c[BG_TRAIN_TERMS][LANES];
 };
 
+/* By blocks of whole rows, each observed as soon as it is there. */
+static void apply_seen(const struct bg_kernel_train_table *table,
+                       const struct bg_kernel_train_apply *all, const struct bg_train_apply *in)
+{
+    const int64_t step = block_rows(in->channels), panels = panel_count(in->channels);
+    const int64_t blocks = block_count(in->rows, in->channels);
+    const struct bg_kernel_train_sums rows = {.rows = in->rows, .channels = in->channels};
+
+#pragma omp parallel for schedule(static) if (in->rows * in->channels >= SMALL)
+    for (int64_t b = 0; b < blocks; b++) {
+        struct bg_kernel_train_apply range = *all;
+        range.first = b * step * in->channels;
+        range.n = smaller(step, in->rows - b * step) * in->channels;
+        table->apply(&range);
+        for (int64_t i = b * panels; i < (b + 1) * panels; i++) {
+            const struct bg_kernel_train_sums part = part_of(&rows, i);
+            for (int t = 0; t < in->terms; t++)
+                if (in->seen[t] != NULL)
+                    see_part(table, &part, in->dz[t], in->seen[t], i);
+        }
+    }
+}
+
 void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
                            const struct bg_train_apply *in)
 {
@@ -275,6 +343,11 @@ void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
         all.b[t] = lanes_of(in->b[t], in->channels, lanes.b[t]);
         all.c[t] = lanes_of(in->c[t], in->channels, lanes.c[t]);
     }
+    for (int t = 0; t < in->terms; t++)
+        if (in->seen[t] != NULL) {
+            apply_seen(table, &all, in);
+            return;
+        }
 #pragma omp parallel for schedule(static) if (n >= SMALL)
     for (int64_t i = 0; i < n; i += BLOCK) {
         struct bg_kernel_train_apply range = all;

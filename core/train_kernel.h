@@ -64,6 +64,8 @@ struct bg_train_reduce {
     const uint16_t *z[BG_TRAIN_TERMS];
     double *sum, *dot[BG_TRAIN_TERMS]; /* out: [channels] */
     double *scratch;
+    double *seen[BG_TRAIN_TERMS]; /* for d[i]: scratch of an observer, which is given its sums while
+                                     d[i] is at hand; NULL = none */
 };
 void bg_train_reduce(const struct bg_train_reduce *in);
 
@@ -81,6 +83,7 @@ struct bg_train_observe {
     struct bg_stats *stats;
     double *square; /* out: mean square per channel; NULL = not wanted */
     double *scratch;
+    bool summed; /* reduce or apply has left the blocks' sums in scratch */
 };
 void bg_train_observe(const struct bg_train_observe *in);
 
@@ -94,6 +97,7 @@ struct bg_train_apply {
     const uint16_t *z[BG_TRAIN_TERMS];
     const float *a[BG_TRAIN_TERMS], *b[BG_TRAIN_TERMS], *c[BG_TRAIN_TERMS];
     uint16_t *dz[BG_TRAIN_TERMS];
+    double *seen[BG_TRAIN_TERMS]; /* for dz[t], as in bg_train_reduce */
 };
 void bg_train_apply(const struct bg_train_apply *in);
 

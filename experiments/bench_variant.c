@@ -167,7 +167,8 @@ enum bg_status bg_bench_variant_run(void *self, int64_t times, double *seconds)
     variant->done = 0;
     variant->seconds = seconds;
     variant->options.profile_every = variant->profile ? 1 : 0;
-    if (variant->profile) /* its memory stays and is used again */
+    /* Its memory stays and is used again, by as many rows as one histogram is for. */
+    if (variant->profile && variant->profile->rows >= variant->options.profile_bins)
         bg_profile_truncate(variant->profile, 0);
     variant->began = bg_terminal_clock();
     rc = bg_trainer_train(variant->trainer, &variant->options, &variant->source, NULL,
