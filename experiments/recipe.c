@@ -147,9 +147,6 @@ static enum bg_status read_measures(struct bg_recipe *recipe, struct bg_text *er
     if (bg_measure_candidates(&recipe->profile.candidates, &recipe->candidates,
                               recipe->candidate_bits) != BG_OK)
         bg_options_error(errors, node ? node : root, "profile.candidates", "%s", bg_error());
-    if (recipe->measures.count > 0 && *recipe->quantize.plan)
-        bg_options_error(errors, section, "profile.measures",
-                         "measures are taken of the f32 network: leave quantize.plan out");
 out:
     return rc;
 }

@@ -53,10 +53,75 @@ static bool is_measured(const struct bg_record *record, int measure)
     return false;
 }
 
+/* What measuring needs and leaves as it was. */
+struct measuring {
+    struct bg_run *run;
+    struct bg_quantize_options quantize;
+    struct bg_source *source;
+    struct bg_measurer *measurer;
+    struct bg_snapshot *trained; /* in the plan that training started in */
+};
+
+/* Measures are taken of the f32 network: its masters, where it was trained in a plan. */
+static enum bg_status leave_plan(struct measuring *m)
+{
+    enum bg_status rc = BG_OK;
+    if (m->run->start.count == 0)
+        return BG_OK;
+    TRY(bg_net_snapshot(m->run->net, &m->trained));
+    TRY(bg_run_apply(m->run, NULL));
+out:
+    return rc;
+}
+
+static enum bg_status return_to_plan(struct measuring *m)
+{
+    enum bg_status rc = BG_OK;
+    if (m->trained) {
+        TRY(bg_run_apply(m->run, &m->run->start));
+        TRY(bg_net_restore(m->run->net, m->trained));
+    }
+out:
+    bg_snapshot_free(m->trained);
+    m->trained = NULL;
+    return rc;
+}
+
+static enum bg_status open_measurer(struct measuring *m)
+{
+    const struct bg_recipe *recipe = m->run->recipe;
+    struct bg_measure_setup setup = {.trainer = m->run->trainer,
+                                     .source = m->source,
+                                     .batches = recipe->profile.measure_batches,
+                                     .calibration = m->source,
+                                     .calibration_batches = recipe->quantize.calibration_batches,
+                                     .quantize = &m->quantize,
+                                     .candidates = recipe->candidates,
+                                     .seed = (uint64_t)recipe->top.seed};
+    enum bg_status rc = BG_OK;
+    for (int i = 0; i < recipe->candidates; i++)
+        setup.bits[i] = recipe->candidate_bits[i];
+    if (m->measurer)
+        return BG_OK;
+    TRY(leave_plan(m));
+    TRY(bg_measurer_open(&m->measurer, &setup));
+out:
+    return rc;
+}
+
+static enum bg_status close_measurer(struct measuring *m)
+{
+    enum bg_status closed = bg_measurer_close(m->measurer), returned;
+    m->measurer = NULL;
+    returned = return_to_plan(m);
+    return closed == BG_OK ? returned : closed;
+}
+
 /* One measure; its rows enter the record when all of them are there, and a checkpoint follows: a
  * killed stage goes on with the next measure. */
-static enum bg_status measure(struct bg_run *run, struct bg_measurer *measurer, int index)
+static enum bg_status measure(struct measuring *m, int index)
 {
+    struct bg_run *run = m->run;
     const struct bg_measure_choice *choice = &run->recipe->measures.at[index];
     struct bg_measure_rows rows = {0};
     double began = bg_terminal_clock();
@@ -64,8 +129,11 @@ static enum bg_status measure(struct bg_run *run, struct bg_measurer *measurer, 
     int64_t passes = 0;
     enum bg_status rc = BG_OK;
 
-    TRY(bg_measurer_run(measurer, choice, index, &rows));
-    TRY(bg_measurer_base(measurer));
+    TRY(open_measurer(m));
+    TRY(bg_measurer_run(m->measurer, choice, index, &rows));
+    TRY(bg_measurer_base(m->measurer));
+    if (m->trained) /* the checkpoint holds the network in its plan */
+        TRY(close_measurer(m));
     for (int64_t r = 0; r < rows.rows; r++) {
         TRY(bg_record_add_measure(&run->record, &rows.row[r]));
         passes += rows.row[r].passes;
@@ -80,43 +148,19 @@ out:
     return rc;
 }
 
-static enum bg_status open_measurer(struct bg_run *run, struct bg_source *source,
-                                    const struct bg_quantize_options *quantize,
-                                    struct bg_measurer **out)
-{
-    const struct bg_recipe *recipe = run->recipe;
-    struct bg_measure_setup setup = {.trainer = run->trainer,
-                                     .source = source,
-                                     .batches = recipe->profile.measure_batches,
-                                     .calibration = source,
-                                     .calibration_batches = recipe->quantize.calibration_batches,
-                                     .quantize = quantize,
-                                     .candidates = recipe->candidates,
-                                     .seed = (uint64_t)recipe->top.seed};
-    for (int i = 0; i < recipe->candidates; i++)
-        setup.bits[i] = recipe->candidate_bits[i];
-    return bg_measurer_open(out, &setup);
-}
-
 static enum bg_status measures(struct bg_run *run)
 {
-    const struct bg_quantize_options quantize = bg_recipe_quantize_options(run->recipe);
-    struct bg_measurer *measurer = NULL;
-    struct bg_source *source = NULL;
+    struct measuring m = {.run = run, .quantize = bg_recipe_quantize_options(run->recipe)};
     enum bg_status rc = BG_OK, closed = BG_OK;
 
-    for (int i = 0; i < run->recipe->measures.count; i++) {
-        if (is_measured(&run->record, i))
-            continue;
-        if (!measurer) {
-            TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &source));
-            TRY(open_measurer(run, source, &quantize, &measurer));
-        }
-        TRY(measure(run, measurer, i));
-    }
+    if (run->recipe->measures.count > 0)
+        TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &m.source));
+    for (int i = 0; i < run->recipe->measures.count; i++)
+        if (!is_measured(&run->record, i))
+            TRY(measure(&m, i));
 out:
-    closed = bg_measurer_close(measurer);
-    bg_loader_destroy(source);
+    closed = close_measurer(&m);
+    bg_loader_destroy(m.source);
     return rc == BG_OK ? closed : rc;
 }
 

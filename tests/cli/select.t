@@ -101,10 +101,6 @@ $ bash go --out x 'profile.measures=[weight-error]' 'profile.candidates=[1, 8]'
 err~ bitgrad: profile.candidates: 1: layer conv1: a=u1 needs an input without negative values.*
 exit: 65
 
-$ bash go --out x 'profile.measures=[weight-error]' quantize.plan=p.txt 'stages=[train, profile]'
-err~ bitgrad: .*profile.measures: measures are taken of the f32 network: leave quantize.plan out
-exit: 65
-
 $ bash go --out x 'select={policy: class-count, options: {scope: both}}'
 err~ bitgrad: layer fc: g is asked in 8 bits of a format that is not available for it
 exit: 65
@@ -125,6 +121,12 @@ out...
 
 $ stop_at 'profile: fisher' bash go --out stopped "$(cat all)" > /dev/null; bash go --out stopped -v "$(cat all)" 2>&1 | grep -c 'profile: weight-error'; bitgrad diff whole stopped
 out: 0
+out...
+
+# A network trained in 8 bits: its masters are measured, and it goes on in its bits.
+$ bash go --out eight -q "$(cat all)" quantize.weight_bits=8 quantize.activation_bits=8 | grep -c 'test accuracy'
+out: 3
+$ kill_at 'profile: gradient-error' bash go --out eightcut "$(cat all)" quantize.weight_bits=8 quantize.activation_bits=8; bash go --out eightcut -q "$(cat all)" quantize.weight_bits=8 quantize.activation_bits=8 > /dev/null; bitgrad diff eight eightcut
 out...
 
 # Everything measured as one table.
