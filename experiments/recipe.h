@@ -51,7 +51,7 @@ struct bg_recipe_top {
     int compute;
     struct bg_text_list stages;
     const struct bg_yaml *data, *network, *train, *profile, *quantize, *select, *finetune,
-        *evaluate, *verify, *checkpoint, *report;
+        *evaluate, *verify, *checkpoint, *report, *arena;
 };
 
 struct bg_recipe {

@@ -5,6 +5,7 @@
 
 #include "core/round.h"
 #include "datasets/dataset.h"
+#include "experiments/arena.h"
 #include "experiments/recipe.h"
 #include "experiments/recipe_tables.h"
 
@@ -46,6 +47,8 @@ const struct bg_option bg_top_table[] = {
      "comparison of the integers with the independent judge"},
     {"checkpoint", BG_OPT_NODE, TOP(checkpoint), "", 0, 0, NULL, "how often a run is saved"},
     {"report", BG_OPT_NODE, TOP(report), "", 0, 0, NULL, "the report"},
+    {"arena", BG_OPT_NODE, TOP(arena), "", 0, 0, NULL,
+     "a comparison of criteria; read by bitgrad arena alone"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 #define PROFILE(field) offsetof(struct bg_profile_options, field)
@@ -129,6 +132,7 @@ const struct bg_recipe_section bg_recipe_sections[] = {{"", bg_top_table},
                                                        {"verify", bg_verify_table},
                                                        {"checkpoint", bg_checkpoint_table},
                                                        {"report", bg_report_table},
+                                                       {"arena", bg_arena_options_table},
                                                        {NULL, NULL}};
 
 const struct bg_recipe_section *bg_recipe_section_find(const char *name)

@@ -1,0 +1,85 @@
+/* From a criterion's penalties to an allocator's problem and back to a plan: which layers are
+ * chosen together, what each choice of bits costs within each budget, and what the allocator's
+ * answer means. Used wherever bits are given under a budget. */
+#ifndef BG_POLICIES_BUDGET_H
+#define BG_POLICIES_BUDGET_H
+
+#include "layers/net.h"
+#include "policies/allocate.h"
+#include "policies/select.h"
+
+enum bg_budget_kind {
+    BG_BUDGET_MEAN_BITS, /* mean over all weights of conv and linear layers */
+    BG_BUDGET_BYTES,     /* weights at their bits, all other parameters at 32 */
+    BG_BUDGET_BOPS_HAWQ, /* per sample, as bg_net_cost counts them */
+    BG_BUDGET_BOPS_DETAILED,
+    BG_BUDGET_KINDS
+};
+extern const char *const bg_budget_names[BG_BUDGET_KINDS + 1]; /* ends with NULL */
+
+struct bg_budget {
+    enum bg_budget_kind kind;
+    double value; /* the plan's cost must be <= this */
+};
+
+/* What may be chosen. 0 bits = f32. */
+struct bg_bits_frame {
+    const struct bg_net *net;
+    int candidates;
+    int bits[BG_CANDIDATES_MAX]; /* different, 1..16, any order */
+    int activation_bits;         /* of every layer's input; -1 = chosen among the candidates */
+    const bool *pinned;          /* per layer: its bits are given; may be NULL */
+    int pinned_bits[2]; /* weights, activations (where those are chosen) of pinned layers */
+    const int *group;   /* per layer: layers of one number have the same bits; may be NULL.
+                           Layers that read one tensor share their activation bits anyway */
+    int budgets;        /* 1..BG_ALLOCATE_BUDGETS */
+    struct bg_budget budget[BG_ALLOCATE_BUDGETS];
+};
+
+/* An item is a layer, or layers whose bits depend on each other (one group, or one tensor read by
+ * several where activations are chosen). A candidate is one choice of bits for all of its layers;
+ * the first has the most bits, the last the fewest. An item's priority, for allocators that go by
+ * it, is what lowering it to the fewest bits costs. */
+struct bg_bits_problem {
+    struct bg_allocate_problem problem;
+    int layers;
+    int *item;                          /* per layer */
+    int *place;                         /* per layer: its place within the item */
+    int *places;                        /* per item: layers in it */
+    signed char **choice;               /* per item: [candidate][place][weight, activation] bits */
+    double offset[BG_ALLOCATE_BUDGETS]; /* costs outside the layers, taken off the budgets */
+    double unit[BG_ALLOCATE_BUDGETS];   /* what costs are divided by in bg_bits_cost (mean bits) */
+    const struct bg_net *net;
+};
+
+/* `penalties` of the frame's candidates; a role it does not speak of counts as 0. NULL: all
+ * penalties are 0 (for random plans). A layer that the criterion fixes has these bits. BG_E_DATA
+ * when an item would have more choices than BG_ALLOCATE_CANDIDATES even after those that another
+ * one beats in penalty and every cost are left out. Free with bg_bits_close. */
+BG_MUST enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_frame *frame,
+                                    const struct bg_penalties *penalties);
+void bg_bits_close(struct bg_bits_problem *bits); /* takes a zeroed one */
+/* The answer as a plan; free with bg_plan_free. */
+BG_MUST enum bg_status bg_bits_plan(const struct bg_bits_problem *bits,
+                                    const struct bg_allocation *allocation, struct bg_plan *out);
+/* BG_E_DATA when no plan holds the budgets, naming the smallest feasible values in the budgets' own
+ * units. */
+BG_MUST enum bg_status bg_bits_check(const struct bg_bits_problem *bits);
+/* A random plan within the budgets that uses them: all start at the cheapest, then items in a
+ * random order take one of the dearer candidates that fit, again and again until the part `use`
+ * (0..1) of a budget is reached or nothing fits any more. With 1 no bit can be added; in small
+ * networks there are few such plans. A pure function of its arguments. */
+BG_MUST enum bg_status bg_bits_random(const struct bg_bits_problem *bits, double use, uint64_t seed,
+                                      uint32_t draw, struct bg_allocation *out);
+/* A plan's cost in a budget's own unit. */
+BG_MUST enum bg_status bg_budget_cost(const struct bg_net *net, const struct bg_plan *plan,
+                                      enum bg_budget_kind kind, double *out);
+/* A plan's sum of penalties; bits that are no candidates (pinned layers) add nothing. */
+double bg_bits_objective(const struct bg_penalties *penalties, const struct bg_plan *plan);
+/* group[layers] from lists of layer names (each a YAML list); NULL: every layer by itself. Errors
+ * are added as bg_options_read does. */
+BG_MUST enum bg_status bg_bits_groups(const struct bg_yaml *node, const char *path,
+                                      const char *const *names, int layers, int *group,
+                                      struct bg_text *errors);
+
+#endif
