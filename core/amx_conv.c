@@ -82,23 +82,13 @@ void *bg_amx_conv_packed(struct bg_amx_conv *own, const int32_t **at)
     return own->weights;
 }
 
-/* Integers of up to 8 bits are exact in bf16. */
-static uint16_t code_to_bf16(int8_t code)
-{
-    float f = (float)code;
-    uint32_t bits;
-
-    memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)(bits >> 16);
-}
-
 static void pack_plainly(struct bg_amx_conv *own, int64_t at, int64_t count, const int8_t *codes)
 {
     uint16_t *wide = (void *)own->weights;
 
     for (int64_t i = 0; i < count; i++) {
         if (own->wide)
-            wide[own->at[at + i]] = code_to_bf16(codes[i]);
+            wide[own->at[at + i]] = bg_code_to_bf16(codes[i]);
         else
             own->weights[own->at[at + i]] = (uint8_t)codes[i];
     }

@@ -92,12 +92,7 @@ struct bg_kernel_train_table {
     void (*scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
 };
 
-/* Channels of a panel, rows of a vector (side by side when channels are few) and of a block. */
-static inline int64_t bg_train_panel(int64_t channels)
-{
-    return channels < BG_TRAIN_LANES ? channels : BG_TRAIN_LANES;
-}
-
+/* Rows of a vector: side by side when channels are few. */
 static inline int64_t bg_train_vector_rows(int64_t channels)
 {
     return channels < BG_TRAIN_LANES ? BG_TRAIN_LANES / channels : 1;

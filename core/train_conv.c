@@ -143,23 +143,13 @@ struct bg_train_packed bg_train_conv_packed(struct bg_train_conv *conv)
     return conv->packed;
 }
 
-/* Integers of up to 8 bits are exact in bf16. */
-static uint16_t code_to_bf16(int8_t code)
-{
-    float f = (float)code;
-    uint32_t bits;
-
-    memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)(bits >> 16);
-}
-
 static void pack_depthwise(const struct bg_train_packed *packed, int64_t first, int64_t last,
                            const int8_t *codes)
 {
     for (int64_t i = first; i < last; i++)
         packed->forward[packed->forward_at[i]] = codes[i - first];
     for (int64_t i = first; packed->backward != NULL && i < last; i++)
-        packed->backward[packed->backward_at[i]] = code_to_bf16(codes[i - first]);
+        packed->backward[packed->backward_at[i]] = bg_code_to_bf16(codes[i - first]);
 }
 
 void bg_train_conv_pack_rows(struct bg_train_conv *conv, int64_t first, int64_t last,

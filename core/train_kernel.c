@@ -8,87 +8,24 @@
 #include <string.h>
 
 #include "core/dnn.h"
-#include "core/kernel_table.h"
+#include "core/train_blocks.h"
 
 #define BLOCK BG_TRAIN_BLOCK
 #define SMALL BG_KERNEL_SMALL
 #define LANES BG_TRAIN_PERIOD
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t block_rows(int64_t channels)
-{
-    return bg_train_vector_rows(channels) * BG_TRAIN_VECTORS;
-}
-
-static int64_t block_count(int64_t rows, int64_t channels)
-{
-    return (rows + block_rows(channels) - 1) / block_rows(channels);
-}
-
 /* One set of totals, then one of partial sums for each block. */
 int64_t bg_train_scratch(int64_t rows, int64_t channels, int sums)
 {
-    return (block_count(rows, channels) + 1) * sums * channels;
-}
-
-static int64_t panel_count(int64_t channels)
-{
-    return (channels + BG_TRAIN_LANES - 1) / BG_TRAIN_LANES;
-}
-
-/* Part i of all: blocks, and panels of each. */
-static struct bg_kernel_train_sums part_of(const struct bg_kernel_train_sums *all, int64_t i)
-{
-    const int64_t step = block_rows(all->channels), panels = panel_count(all->channels);
-    struct bg_kernel_train_sums in = *all;
-
-    in.first = i / panels * step;
-    in.rows = smaller(step, all->rows - in.first);
-    in.channel = i % panels * BG_TRAIN_LANES;
-    return in;
-}
-
-/* Where the sums of part i's block start. */
-static double *sums_of(double *scratch, int64_t channels, int sums, int64_t i)
-{
-    return scratch + (i / panel_count(channels) + 1) * sums * channels;
-}
-
-/* Runs `loop` over all blocks and panels. */
-static void run_sums(void (*loop)(const struct bg_kernel_train_sums *in, double *partial),
-                     const struct bg_kernel_train_sums *all, int sums, double *scratch)
-{
-    const int64_t channels = all->channels;
-    const int64_t parts = block_count(all->rows, channels) * panel_count(channels);
-
-#pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
-    for (int64_t i = 0; i < parts; i++) {
-        const struct bg_kernel_train_sums in = part_of(all, i);
-        loop(&in, sums_of(scratch, channels, sums, i));
-    }
-}
-
-/* An observer's sums of one part of x. */
-static void see_part(const struct bg_kernel_train_table *table,
-                     const struct bg_kernel_train_sums *part, const uint16_t *x, double *seen,
-                     int64_t i)
-{
-    struct bg_kernel_train_sums in = *part;
-
-    in.z[0] = x;
-    table->observe(&in, sums_of(seen, part->channels, BG_TRAIN_SEEN, i));
+    return (bg_block_count(rows, channels) + 1) * sums * channels;
 }
 
 void bg_kernel_train_statistics(const struct bg_kernel_train_table *table,
                                 const struct bg_kernel_train_sums *all, float *mean, float *var,
                                 double *scratch)
 {
-    run_sums(table->statistics, all, 2, scratch);
-    bg_kernel_merge_moments(scratch, all->rows, all->channels, block_rows(all->channels), mean,
+    bg_run_sums(table->statistics, all, 2, scratch);
+    bg_kernel_merge_moments(scratch, all->rows, all->channels, bg_block_rows(all->channels), mean,
                             var);
 }
 
@@ -115,15 +52,15 @@ static void run_reduce(const struct bg_kernel_train_table *table,
                        const struct bg_kernel_train_sums *all, const struct bg_train_reduce *in)
 {
     const int64_t channels = all->channels;
-    const int64_t parts = block_count(all->rows, channels) * panel_count(channels);
+    const int64_t parts = bg_block_count(all->rows, channels) * bg_panel_count(channels);
 
 #pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
     for (int64_t i = 0; i < parts; i++) {
-        const struct bg_kernel_train_sums part = part_of(all, i);
+        const struct bg_kernel_train_sums part = bg_part_of(all, i);
         for (int t = 0; t < in->gradients; t++)
             if (in->seen[t] != NULL)
-                see_part(table, &part, in->d[t], in->seen[t], i);
-        table->reduce(&part, sums_of(in->scratch, channels, 1 + in->terms, i));
+                bg_see_part(table, &part, in->d[t], in->seen[t], i);
+        table->reduce(&part, bg_sums_of(in->scratch, channels, 1 + in->terms, i));
     }
 }
 
@@ -142,7 +79,7 @@ void bg_kernel_train_reduce(const struct bg_kernel_train_table *table,
     memcpy(all.d, in->d, sizeof all.d);
     memcpy(all.z, in->z, sizeof all.z);
     run_reduce(table, &all, in);
-    add_blocks(in->scratch, block_count(in->rows, channels), sums * channels);
+    add_blocks(in->scratch, bg_block_count(in->rows, channels), sums * channels);
     for (int t = 0; t < sums; t++) {
         double *to = t == 0 ? in->sum : in->dot[t - 1];
         if (to != NULL)
@@ -155,83 +92,13 @@ void bg_train_reduce(const struct bg_train_reduce *in)
     bg_kernel_train_reduce(bg_kernel_tables()->train, in);
 }
 
-/* Every channel's numbers over all blocks, in block order, in front of those of the blocks. */
-static void merge_seen(const struct bg_train_observe *in)
-{
-    const int64_t channels = in->channels, size = BG_TRAIN_SEEN * channels;
-    const int64_t blocks = block_count(in->rows, channels);
-    double *total = in->scratch, *least = total + SEEN_MIN * channels;
-    double *largest = total + SEEN_MAX * channels;
-
-    memset(total, 0, (size_t)size * sizeof *total);
-    for (int64_t c = 0; c < channels; c++) {
-        least[c] = INFINITY;
-        largest[c] = -INFINITY;
-    }
-    for (int64_t b = 1; b <= blocks; b++) {
-        const double *partial = in->scratch + b * size;
-        const double *low = partial + SEEN_MIN * channels, *high = partial + SEEN_MAX * channels;
-        const double *bad = partial + SEEN_NOT_FINITE * channels;
-        for (int64_t i = 0; i < SEEN_MIN * channels; i++)
-            total[i] += partial[i];
-        for (int64_t c = 0; c < channels; c++) {
-            least[c] = low[c] < least[c] ? low[c] : least[c];
-            largest[c] = high[c] > largest[c] ? high[c] : largest[c];
-            total[SEEN_NOT_FINITE * channels + c] += bad[c];
-        }
-    }
-}
-
-/* Adds one channel to the tensor's. */
-static void add_seen(const struct bg_train_observe *in, int64_t c, struct bg_stats *all)
-{
-    const double *seen = in->scratch + c, f = (double)in->factor[c];
-    const int64_t n = in->channels, bad = (int64_t)seen[SEEN_NOT_FINITE * n];
-    const double square = seen[SEEN_SQUARE * n] * f * f;
-    const float min = (float)(seen[SEEN_MIN * n] * f), max = (float)(seen[SEEN_MAX * n] * f);
-    const bool first = all->count == all->not_finite;
-
-    if (in->square != NULL)
-        in->square[c] = bad < in->rows ? square / (double)(in->rows - bad) : 0.0;
-    all->count += in->rows;
-    all->not_finite += bad;
-    if (bad == in->rows)
-        return;
-    all->sum += seen[SEEN_SUM * n] * f;
-    all->sum_abs += seen[SEEN_ABS * n] * f;
-    all->sum_square += square;
-    all->min = first || min < all->min ? min + 0.0f : all->min; /* -0 reads 0 */
-    all->max = first || max > all->max ? max + 0.0f : all->max;
-    all->max_abs = fmaxf(all->max_abs, fmaxf(fabsf(min), fabsf(max)));
-}
-
-void bg_kernel_train_observe(const struct bg_kernel_train_table *table,
-                             const struct bg_train_observe *in)
-{
-    const struct bg_kernel_train_sums all = {
-        .rows = in->rows, .channels = in->channels, .z = {in->x}};
-    struct bg_stats seen = {0};
-
-    if (!in->summed)
-        run_sums(table->observe, &all, BG_TRAIN_SEEN, in->scratch);
-    merge_seen(in);
-    for (int64_t c = 0; c < in->channels; c++)
-        add_seen(in, c, &seen);
-    bg_stats_merge(in->stats, &seen);
-}
-
-void bg_train_observe(const struct bg_train_observe *in)
-{
-    bg_kernel_train_observe(bg_kernel_tables()->train, in);
-}
-
 /* values[c] for every lane of a period: a copy on `lanes`, or the values when one row fills it. */
 static const float *lanes_of(const float *values, int64_t channels, float lanes[LANES])
 {
     if (values == NULL || channels >= BG_KERNEL_WIDTH)
         return values;
     for (int64_t j = 0; j < LANES; j += channels)
-        memcpy(lanes + j, values, (size_t)smaller(channels, LANES - j) * sizeof *lanes);
+        memcpy(lanes + j, values, (size_t)bg_smaller(channels, LANES - j) * sizeof *lanes);
     return lanes;
 }
 
@@ -254,7 +121,7 @@ static void run_forward(const struct bg_kernel_train_table *table,
         struct bg_kernel_train_forward in = *all;
         struct bg_kernel_train_seen seen = {INFINITY, -INFINITY, 0, false};
         in.first = i;
-        in.n = smaller(BLOCK, n - i);
+        in.n = bg_smaller(BLOCK, n - i);
         table->forward(&in, &seen);
         min = seen.min < min ? seen.min : min;
         max = seen.max > max ? seen.max : max;
@@ -307,21 +174,21 @@ struct apply_lanes {
 static void apply_seen(const struct bg_kernel_train_table *table,
                        const struct bg_kernel_train_apply *all, const struct bg_train_apply *in)
 {
-    const int64_t step = block_rows(in->channels), panels = panel_count(in->channels);
-    const int64_t blocks = block_count(in->rows, in->channels);
+    const int64_t step = bg_block_rows(in->channels), panels = bg_panel_count(in->channels);
+    const int64_t blocks = bg_block_count(in->rows, in->channels);
     const struct bg_kernel_train_sums rows = {.rows = in->rows, .channels = in->channels};
 
 #pragma omp parallel for schedule(static) if (in->rows * in->channels >= SMALL)
     for (int64_t b = 0; b < blocks; b++) {
         struct bg_kernel_train_apply range = *all;
         range.first = b * step * in->channels;
-        range.n = smaller(step, in->rows - b * step) * in->channels;
+        range.n = bg_smaller(step, in->rows - b * step) * in->channels;
         table->apply(&range);
         for (int64_t i = b * panels; i < (b + 1) * panels; i++) {
-            const struct bg_kernel_train_sums part = part_of(&rows, i);
+            const struct bg_kernel_train_sums part = bg_part_of(&rows, i);
             for (int t = 0; t < in->terms; t++)
                 if (in->seen[t] != NULL)
-                    see_part(table, &part, in->dz[t], in->seen[t], i);
+                    bg_see_part(table, &part, in->dz[t], in->seen[t], i);
         }
     }
 }
@@ -352,7 +219,7 @@ void bg_kernel_train_apply(const struct bg_kernel_train_table *table,
     for (int64_t i = 0; i < n; i += BLOCK) {
         struct bg_kernel_train_apply range = all;
         range.first = i;
-        range.n = smaller(BLOCK, n - i);
+        range.n = bg_smaller(BLOCK, n - i);
         table->apply(&range);
     }
 }
@@ -409,7 +276,7 @@ void bg_train_from_f32(const float *x, int64_t n, uint16_t *y)
 
 #pragma omp parallel for schedule(static) if (n >= SMALL)
     for (int64_t i = 0; i < n; i += BLOCK)
-        table->from_f32(x + i, smaller(BLOCK, n - i), y + i);
+        table->from_f32(x + i, bg_smaller(BLOCK, n - i), y + i);
 }
 
 void bg_train_to_f32(const uint16_t *x, int64_t n, float factor, float *y)
@@ -418,7 +285,7 @@ void bg_train_to_f32(const uint16_t *x, int64_t n, float factor, float *y)
 
 #pragma omp parallel for schedule(static) if (n >= SMALL)
     for (int64_t i = 0; i < n; i += BLOCK)
-        table->to_f32(x + i, smaller(BLOCK, n - i), factor, y + i);
+        table->to_f32(x + i, bg_smaller(BLOCK, n - i), factor, y + i);
 }
 
 void bg_kernel_train_scale(struct bg_kernel_train_apply *out, const uint16_t *z, int64_t channels,
@@ -443,7 +310,7 @@ void bg_train_scale_to_f32(const uint16_t *x, int64_t rows, int64_t channels, co
     for (int64_t i = 0; i < n; i += BLOCK) {
         struct bg_kernel_train_apply range = all;
         range.first = i;
-        range.n = smaller(BLOCK, n - i);
+        range.n = bg_smaller(BLOCK, n - i);
         table->scale_to_f32(&range, y + i);
     }
 }
@@ -463,7 +330,7 @@ void bg_kernel_train_affine(const struct bg_kernel_train_table *table,
     for (int64_t i = 0; i < n; i += BLOCK) {
         struct bg_kernel_train_apply range = all;
         range.first = i;
-        range.n = smaller(BLOCK, n - i);
+        range.n = bg_smaller(BLOCK, n - i);
         table->affine_to_f32(&range, y + i);
     }
 }
@@ -481,8 +348,8 @@ void bg_kernel_train_scale_from(const struct bg_kernel_train_table *table,
                                 const struct bg_kernel_train_sums *all, double *sum,
                                 double *scratch)
 {
-    run_sums(table->scale_from_f32, all, 1, scratch);
-    add_blocks(scratch, block_count(all->rows, all->channels), all->channels);
+    bg_run_sums(table->scale_from_f32, all, 1, scratch);
+    add_blocks(scratch, bg_block_count(all->rows, all->channels), all->channels);
     memcpy(sum, scratch, (size_t)all->channels * sizeof *sum);
 }
 

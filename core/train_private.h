@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/train_conv.h"
 
@@ -44,5 +45,15 @@ void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, uin
                            bool add);
 void bg_amx_depthwise_gradient(struct bg_amx_depthwise *own, const uint8_t *src, int32_t zero_point,
                                const uint16_t *dz, float *dw);
+
+/* Integers of up to 8 bits are exact in bf16. */
+static inline uint16_t bg_code_to_bf16(int8_t code)
+{
+    float f = (float)code;
+    uint32_t bits;
+
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
 
 #endif

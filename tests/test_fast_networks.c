@@ -71,6 +71,7 @@ Test(fast_networks, no_pass_is_a_reference)
                 program(net, BENCHED, bits == 0 ? BG_COMPUTE_EXACT : BG_COMPUTE_FAST);
             int count = bg_program_implementation_count(one);
             cr_expect(count >= 3);
+            cr_expect(bits == 0 || !bg_train_available() || bg_program_fastness(one).whole);
             for (int k = 0; k < count; k++) {
                 struct bg_implementation used = bg_program_implementation(one, k);
                 cr_expect(strstr(used.forward, "ref") == NULL &&
