@@ -76,7 +76,7 @@ all: $(BIN)
 
 help:
 	@echo 'make            build the library and the command into $(BUILD)/'
-	@echo 'make run        set up, build, run experiments/recipes/quickstart.yaml into runs/quickstart'
+	@echo 'make run        set up, build, run experiments/recipes/quickstart*.yaml into runs/'
 	@echo 'make test       set up, build, pass all tests; ends with "N passed, 0 failed"'
 	@echo 'make check      style, one-way includes, headers alone, clang-tidy, cppcheck'
 	@echo 'make bench      time a training step'
@@ -91,6 +91,7 @@ setup:
 run: setup
 	@$(MAKE) --no-print-directory -s all
 	@$(BIN) run experiments/recipes/quickstart.yaml --out runs/quickstart
+	@$(BIN) arena experiments/recipes/quickstart-arena.yaml --jobs 2 --out runs/quickstart-arena
 
 test: setup
 	@$(MAKE) --no-print-directory -s tests
