@@ -157,7 +157,9 @@ $(RUNNER): $(TEST_OBJECTS) $(LIB) $(BUILD)/flags
 
 # The fuzz targets with a plain main that replays files: part of `make test`.
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
+	$(CC) $(LDFLAGS_ALL) $(filter-out $(LIB),$^) $(LIB) $(LIBS) -o $@
+# Readers that are the command's, not the library's.
+$(BUILD)/fuzz_costs: $(addprefix $(BUILD)/experiments/,cost_file.o cost_json.o cost_table.o)
 
 # A runner with chosen tests: make unit TESTS=tests/test_yaml.c
 unit: $(RUNNER)

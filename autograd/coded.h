@@ -14,8 +14,13 @@ struct bg_coded;
 BG_MUST enum bg_status bg_coded_create(struct bg_coded **out, const struct bg_compile *compile,
                                        struct bg_step *step, const struct bg_conv_shape *shape);
 void bg_coded_destroy(struct bg_coded *coded); /* takes NULL */
+/* The layer's output in f32, from the codes of its input and weights; weights are encoded and
+ * packed anew when their serial changed. */
 BG_MUST enum bg_status bg_coded_forward(struct bg_coded *coded, struct bg_step *step);
+/* Gradients of weight and bias, and of the input where it is wanted. After a forward of this step.
+ */
 BG_MUST enum bg_status bg_coded_backward(struct bg_coded *coded, struct bg_step *step);
+/* What computes each direction, for reports. */
 void bg_coded_implementation(const struct bg_coded *coded, struct bg_implementation *out);
 
 #endif

@@ -6,6 +6,8 @@
 
 extern const struct bg_op bg_op_dropout;
 
+_Static_assert(BG_SINK_ROWS % BG_TRAIN_ROWS == 0, "rows of a sink are packed in whole blocks");
+
 /* Ranges that need no more than the least and largest value of a batch. */
 static bool is_plain_range(const struct bg_quantizer *quantizer)
 {

@@ -51,8 +51,9 @@ struct bg_node {
     struct bg_quantizer *quantizer; /* of the output, owned by the graph; NULL = f32 */
 };
 
-/* A parameter with what autograd keeps about it. `serial` names the content of param.forward: it
- * rises when forward changes, and programs compare it with what they packed. */
+/* A parameter with what autograd keeps about it. `serial` names what the grid makes of the value
+ * (without a grid, the value): programs compare it with what they packed. param.forward holds it
+ * only while projected == serial. */
 struct bg_model_param {
     struct bg_param param;    /* first: bg_model_param() casts back */
     uint64_t serial;          /* rises with every change of what the grid makes of the value */

@@ -172,17 +172,20 @@ static void frozen_backward(const struct bg_step *step, const float *dy, float *
     struct bg_param *const *param = step->node->param;
     int64_t channels = channels_of(step), rows = bg_tensor_count(&step->out) / channels;
     const float *x = bg_f32(&step->in[0]);
+    double *dgamma = step->scratch, *dbeta = dgamma + channels;
 
-    for (int64_t c = 0; c < channels; c++) {
-        double dgamma = 0.0, dbeta = 0.0, invstd = (double)state->invstd[c];
-        for (int64_t i = c; i < rows * channels; i += channels) {
-            dgamma += (double)dy[i] * ((double)x[i] - (double)state->mean[c]) * invstd;
-            dbeta += (double)dy[i];
+    memset(dgamma, 0, 2 * (size_t)channels * sizeof *dgamma);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0, i = r * channels; c < channels; c++, i++) {
+            dgamma[c] +=
+                (double)dy[i] * ((double)x[i] - (double)state->mean[c]) * (double)state->invstd[c];
+            dbeta[c] += (double)dy[i];
             if (dx != NULL) /* may be the memory of dy: read before */
                 dx[i] = dy[i] * state->a[c];
         }
-        bg_f32(&param[GAMMA]->grad)[c] = (float)dgamma;
-        bg_f32(&param[BETA]->grad)[c] = (float)dbeta;
+    for (int64_t c = 0; c < channels; c++) {
+        bg_f32(&param[GAMMA]->grad)[c] = (float)dgamma[c];
+        bg_f32(&param[BETA]->grad)[c] = (float)dbeta[c];
     }
 }
 

@@ -1,8 +1,8 @@
 /* What convolution and linear layers share: a bg_conv_shape (linear is 1x1 on a 1x1 image), weight
  * and bias as params[0] and [1], the oneDNN primitives, the naive references, or codes (coded.h).
  *
- * Packed weights are per program: they are packed anew whenever the serial of param->forward is not
- * the one that was packed. Backward fills the gradients of weight and bias; the straight-through
+ * Packed weights are per program: they are packed anew whenever the serial of the weight is not the
+ * one that was packed. Backward fills the gradients of weight and bias; the straight-through
  * estimator of a quantized weight is applied behind it (program_run.c). */
 #include "autograd/coded.h"
 #include "core/dnn.h"

@@ -3,8 +3,8 @@
  *
  * Lanes add runs of 64 vectors in f32, runs add up in f64. With u = 2^-24, to first order: |sum x -
  * exact| <= 63 u sum |x|, the same for sum |x|, and |sum x^2 - exact| <= 64 u sum x^2: squares of
- * bf16 are exact and fused into the sum. Blocks where f32 would lose squares, because a value is
- * not finite, too large or all are tiny, are added value by value in f64 instead. */
+ * bf16 are exact and fused into the sum. A channel of a block whose squares f32 would lose, because
+ * a value is not finite, too large or all are tiny, is added value by value in f64 instead. */
 #include "core/kernel_train_panel.h"
 
 #include <float.h>
@@ -178,23 +178,6 @@ static void add_any_run(const uint16_t *x, const struct panel *panel, int64_t st
     add_run(x, panel, start, to, false);
 }
 
-/* Did f32 hold all squares? Sums of |x| tell of what is not finite. */
-static bool is_plain(const struct panel *panel, const struct seen *seen)
-{
-    float most[LANES], largest = 0.0f;
-    int finite = 1;
-
-    for (int j = 0; j < LANES; j++) /* unused lanes hold infinities of the other sign */
-        most[j] = -seen->min[j] > seen->max[j] ? -seen->min[j] : seen->max[j];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            most[j] = most[j + half] > most[j] ? most[j + half] : most[j];
-    largest = most[0];
-    for (int64_t j = 0; j < panel->width; j++)
-        finite &= seen->abs[j] <= DBL_MAX;
-    return finite != 0 && (largest == 0.0f || (largest >= LEAST && largest <= LARGEST));
-}
-
 static void fold_extremes(const struct panel *panel, struct seen *seen, int64_t stride,
                           double *partial)
 {
@@ -211,6 +194,16 @@ static void fold_extremes(const struct panel *panel, struct seen *seen, int64_t 
         partial[SEEN_MAX * stride + c] = (double)seen->max[c];
         partial[SEEN_NOT_FINITE * stride + c] = 0.0;
     }
+}
+
+/* Did f32 hold the channel's squares? Its sum of |x| tells of what is not finite. */
+static bool is_plain(const double *partial, int64_t stride, int64_t c)
+{
+    const double least = -partial[SEEN_MIN * stride + c], most = partial[SEEN_MAX * stride + c];
+    const double largest = least > most ? least : most;
+
+    return partial[SEEN_ABS * stride + c] <= DBL_MAX &&
+           (largest == 0.0 || (largest >= (double)LEAST && largest <= (double)LARGEST));
 }
 
 /* One channel of the block, value by value. */
@@ -253,13 +246,11 @@ void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double 
             add_whole_run(in->z[0], &panel, i, &seen);
         else
             add_any_run(in->z[0], &panel, i, &seen);
-    if (!is_plain(&panel, &seen)) {
-        for (int64_t c = in->channel; c < in->channel + panel.channels; c++)
-            add_slowly(in, c, partial);
-        return;
-    }
     fold(&panel, seen.sum, partial + SEEN_SUM * stride + in->channel);
     fold(&panel, seen.abs, partial + SEEN_ABS * stride + in->channel);
     fold(&panel, seen.square, partial + SEEN_SQUARE * stride + in->channel);
     fold_extremes(&panel, &seen, stride, partial + in->channel);
+    for (int64_t c = in->channel; c < in->channel + panel.channels; c++)
+        if (!is_plain(partial, stride, c))
+            add_slowly(in, c, partial);
 }

@@ -76,6 +76,13 @@ struct bg_plan_layer *bg_plan_find(const struct bg_plan *plan, const char *name)
     return NULL;
 }
 
+struct bg_spec bg_spec_integer(int bits, bool per_channel)
+{
+    if (bits == 0 || bits == 32)
+        return (struct bg_spec){.format = BG_FORMAT_F32};
+    return (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = bits, .per_channel = per_channel};
+}
+
 int bg_spec_bits(const struct bg_spec *spec)
 {
     if (spec->format == BG_FORMAT_INTEGER)

@@ -62,6 +62,8 @@ BG_MUST enum bg_status bg_plan_parse(struct bg_plan *out, const char *file, cons
 void bg_plan_print(const struct bg_plan *plan, struct bg_text *text);
 bool bg_plan_equal(const struct bg_plan *a, const struct bg_plan *b);
 struct bg_plan_layer *bg_plan_find(const struct bg_plan *plan, const char *name); /* or NULL */
+/* Integers of 1 to 16 bits; 0 and 32 are f32. */
+struct bg_spec bg_spec_integer(int bits, bool per_channel);
 /* Bits that a number of this spec takes: 32, 16 or bits. */
 int bg_spec_bits(const struct bg_spec *spec);
 

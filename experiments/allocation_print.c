@@ -63,7 +63,7 @@ static int widest(const struct bg_allocation_report *r)
     return (int)width;
 }
 
-enum bg_status bg_allocation_print_text(const struct bg_allocation_report *r)
+void bg_allocation_print_text(const struct bg_allocation_report *r)
 {
     const struct bg_cost_table *table = r->table;
     int width = widest(r);
@@ -94,7 +94,6 @@ enum bg_status bg_allocation_print_text(const struct bg_allocation_report *r)
             printf(" (%.2f %%)", 100 * (budget - total) / budget);
         printf("\n");
     }
-    return BG_OK;
 }
 
 static json_t *layers_of(const struct bg_allocation_report *r)
@@ -139,13 +138,6 @@ enum bg_status bg_allocation_print_json(const struct bg_allocation_report *r)
                          0);
 }
 
-static struct bg_spec spec_of(int bits, bool per_channel)
-{
-    if (bits == 0 || bits == 32)
-        return (struct bg_spec){.format = BG_FORMAT_F32};
-    return (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = bits, .per_channel = per_channel};
-}
-
 enum bg_status bg_allocation_write_plan(const struct bg_allocation_report *r, const char *path)
 {
     struct bg_plan plan = {0};
@@ -163,8 +155,8 @@ enum bg_status bg_allocation_write_plan(const struct bg_allocation_report *r, co
             FAIL(BG_E_DATA,
                  "--plan: layer %s, candidate %s: not a width (8, w4, w4a8; 1 to 16 or 32)",
                  names[i], label_of(r, i));
-        plan.layer[i].spec[BG_ROLE_WEIGHT] = spec_of(weight, true);
-        plan.layer[i].spec[BG_ROLE_ACTIVATION] = spec_of(activation, false);
+        plan.layer[i].spec[BG_ROLE_WEIGHT] = bg_spec_integer(weight, true);
+        plan.layer[i].spec[BG_ROLE_ACTIVATION] = bg_spec_integer(activation, false);
     }
     bg_plan_print(&plan, &text);
     TRY(bg_text_check(&text));

@@ -11,7 +11,7 @@ struct bg_allocation_report {
     const struct bg_allocation *allocation; /* one choice per layer of the table */
 };
 
-BG_MUST enum bg_status bg_allocation_print_text(const struct bg_allocation_report *report);
+void bg_allocation_print_text(const struct bg_allocation_report *report);
 BG_MUST enum bg_status bg_allocation_print_json(const struct bg_allocation_report *report);
 /* Labels become specs: 8 or w8 is w=s8/channel, w4a8 adds a=u8, 32 is f32. BG_E_DATA names a label
  * that is no width, or a name that a plan file cannot hold; the file is then as it was. */

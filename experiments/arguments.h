@@ -27,7 +27,8 @@ extern const struct bg_argument bg_common_arguments[];
  * option, with the nearest one, or says what is missing. */
 BG_MUST enum bg_status bg_arguments_read(struct bg_arguments *out, const struct bg_command *command,
                                          int argc, char **argv, int least, int most);
-/* The value of an option of the command's own table; NULL when it was not given. */
+/* The value of an option of the command's own table, the last one when it was given several times,
+ * "" of a switch; NULL when it was not given. */
 const char *bg_arguments_get(const struct bg_arguments *arguments, const char *name);
 /* For an option that may be given several times: its next value in the order of the command line;
  * false after the last. *at starts at 0. */

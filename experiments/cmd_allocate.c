@@ -19,6 +19,7 @@ struct task {
     struct bg_allocate_problem tied;    /* an item per group */
     int *group, *merged;                /* per layer: first of its group, item of tied */
     char (*pin)[BG_NAME_MAX];           /* per layer: label, "" = free */
+    bool *given;                        /* per layer: pinned on the command line */
     bool *pinned;                       /* per layer: its group is pinned */
     const struct bg_allocate_method *method;
     void *options;
@@ -95,6 +96,7 @@ static enum bg_status pin_layer(struct task *t, const char *name, const char *la
     if (!bg_cost_table_row(&t->table, layer, label))
         FAIL(code, "%s: layer %s has no candidate '%.63s'", who, name, label);
     TRY(bg_text_copy(t->pin[layer], BG_NAME_MAX, label));
+    t->given[layer] = code == BG_E_USAGE;
 out:
     return rc;
 }
@@ -136,10 +138,12 @@ static enum bg_status spread_pins(struct task *t)
             if (t->group[k] != t->group[i])
                 continue;
             t->pinned[k] = true;
+            bool given = t->given[i] || t->given[k];
             if (*t->pin[k] && strcmp(t->pin[k], t->pin[i]) != 0)
-                return bg_fail(
-                    BG_E_USAGE, "--pin: layers %s and %s are tied but pinned to %s and %s",
-                    t->table.layer[i].name, t->table.layer[k].name, t->pin[i], t->pin[k]);
+                return bg_fail(given ? BG_E_USAGE : BG_E_DATA,
+                               "%s: layers %s and %s are tied but pinned to %s and %s",
+                               given ? "--pin" : t->table.file, t->table.layer[i].name,
+                               t->table.layer[k].name, t->pin[i], t->pin[k]);
         }
     return BG_OK;
 }
@@ -175,13 +179,35 @@ out:
     return rc;
 }
 
-static enum bg_status read_budgets(struct task *t)
+/* Those of the command line replace the file's. */
+static enum bg_status take_budgets(struct task *t)
 {
-    json_t *budgets = json_object_get(t->table.root, "budgets"), *value = NULL;
-    const char *word = NULL, *key = NULL;
+    bool given[BG_COST_COLUMNS] = {false};
+    const char *word = NULL;
     char name[BG_NAME_MAX];
     double number = 0;
     int at = 0, column = 0;
+    enum bg_status rc = BG_OK;
+    while (bg_arguments_next(&t->arguments, "budget", &at, &word)) {
+        const char *equals = strrchr(word, '=');
+        if (!equals || !bg_text_to_real(equals + 1, &number) || number < 0)
+            FAIL(BG_E_USAGE, "--budget: expected COST=NUMBER of at least 0, got '%.100s'", word);
+        TRY(take_word("--budget", word, equals, name));
+        TRY(bg_cost_table_cost(&t->table, name, BG_E_USAGE, "--budget", &column));
+        if (given[column])
+            FAIL(BG_E_USAGE, "--budget: %s has two budgets", name);
+        given[column] = true;
+        TRY(bg_cost_table_budget(&t->table, column, number, &t->problem));
+    }
+out:
+    return rc;
+}
+
+static enum bg_status read_budgets(struct task *t)
+{
+    json_t *budgets = json_object_get(t->table.root, "budgets"), *value = NULL;
+    const char *key = NULL;
+    int column = 0;
     enum bg_status rc = BG_OK;
     if (budgets && !json_is_object(budgets))
         FAIL(BG_E_DATA, "%s: budgets: expected an object {\"cost\": number}", t->table.file);
@@ -192,14 +218,7 @@ static enum bg_status read_budgets(struct task *t)
         TRY(bg_cost_table_cost(&t->table, key, BG_E_DATA, "budgets", &column));
         TRY(bg_cost_table_budget(&t->table, column, json_number_value(value), &t->problem));
     }
-    while (bg_arguments_next(&t->arguments, "budget", &at, &word)) {
-        const char *equals = strrchr(word, '=');
-        if (!equals || !bg_text_to_real(equals + 1, &number) || number < 0)
-            FAIL(BG_E_USAGE, "--budget: expected COST=NUMBER of at least 0, got '%.100s'", word);
-        TRY(take_word("--budget", word, equals, name));
-        TRY(bg_cost_table_cost(&t->table, name, BG_E_USAGE, "--budget", &column));
-        TRY(bg_cost_table_budget(&t->table, column, number, &t->problem));
-    }
+    TRY(take_budgets(t));
 out:
     return rc;
 }
@@ -248,6 +267,7 @@ static enum bg_status read_task(struct task *t)
     TRY(bg_alloc(&t->group, t->table.layers, sizeof *t->group));
     TRY(bg_alloc(&t->merged, t->table.layers, sizeof *t->merged));
     TRY(bg_alloc(&t->pin, t->table.layers, sizeof *t->pin));
+    TRY(bg_alloc(&t->given, t->table.layers, sizeof *t->given));
     TRY(bg_alloc(&t->pinned, t->table.layers, sizeof *t->pinned));
     for (int i = 0; i < t->table.layers; i++)
         t->group[i] = i;
@@ -291,6 +311,7 @@ static void free_task(struct task *t)
         bg_free(t->group);
         bg_free(t->merged);
         bg_free(t->pin);
+        bg_free(t->given);
         bg_free(t->pinned);
     }
     bg_free(t);
@@ -315,7 +336,7 @@ static enum bg_status allocate_main(int argc, char **argv)
     if (bg_arguments_get(&t->arguments, "json"))
         TRY(bg_allocation_print_json(&report));
     else
-        TRY(bg_allocation_print_text(&report));
+        bg_allocation_print_text(&report);
 out:
     free_task(t);
     return rc;

@@ -9,6 +9,8 @@
 
 #include "core/mem.h"
 
+#define COST_MAX 1e100 /* as bg_allocate_check has it for budgets: totals stay finite */
+
 void bg_cost_table_free(struct bg_cost_table *table)
 {
     bg_free(table->row);
@@ -100,11 +102,15 @@ static enum bg_status check_row(const struct bg_cost_table *table, const char *w
     if (table->layer[layer].count == BG_ALLOCATE_CANDIDATES)
         return bg_fail(BG_E_DATA, "%s: layer %s has more than %d candidates", where, name,
                        BG_ALLOCATE_CANDIDATES);
-    for (int c = 0; c < table->columns; c++)
+    for (int c = 0; c < table->columns; c++) {
         if (!(row->cost[c] >= 0))
             return bg_fail(BG_E_DATA,
                            "%s: layer %s, candidate %s: %s is %g, expected a number of at least 0",
                            where, name, row->candidate, table->column[c], row->cost[c]);
+        if (row->cost[c] > COST_MAX)
+            return bg_fail(BG_E_DATA, "%s: layer %s, candidate %s: %s is %g, limit is %g", where,
+                           name, row->candidate, table->column[c], row->cost[c], COST_MAX);
+    }
     return BG_OK;
 }
 
@@ -211,6 +217,8 @@ static int by_bits(const void *left, const void *right)
     int wa, aa, wb, ab;
     (void)bg_cost_label_bits((*a)->candidate, &wa, &aa);
     (void)bg_cost_label_bits((*b)->candidate, &wb, &ab);
+    aa = aa == 0 ? 32 : aa; /* w4 leaves activations as they are */
+    ab = ab == 0 ? 32 : ab;
     if (wa != wb)
         return wb - wa;
     return aa != ab ? ab - aa : strcmp((*a)->candidate, (*b)->candidate);

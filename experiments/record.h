@@ -148,6 +148,9 @@ struct bg_record {
     int candidates; /* bits at which they were taken */
     int candidate_bits[BG_CANDIDATES_MAX];
     char ranking_note[256], policy[BG_NAME_MAX];
+    /* A layer whose bits the run's policy fixed, as in bg_ranking. */
+    bool fixes;
+    int fixed_layer, fixed_bits[BG_ROLES];
     int64_t chosen; /* layers at the second precision by the search; -1 = no search */
     int plans;
     struct bg_plan_entry plan[BG_PLANS_MAX];
@@ -175,6 +178,9 @@ BG_MUST enum bg_status bg_record_add_measure(struct bg_record *record,
 struct bg_measure_row bg_record_measure(const struct bg_record *record, int64_t row);
 BG_MUST enum bg_status bg_record_write_measures(const struct bg_record *record, struct bg_h5 *file);
 BG_MUST enum bg_status bg_record_read_measures(struct bg_record *record, struct bg_h5 *file);
+/* record_measures.c: the layer whose bits the policy fixed; checked as it is read. */
+BG_MUST enum bg_status bg_record_write_fixed(const struct bg_record *record, struct bg_h5 *file);
+BG_MUST enum bg_status bg_record_read_fixed(struct bg_record *record, struct bg_h5 *file);
 /* Row of TABLE_RANKING for a layer, or NULL. */
 const union bg_cell *bg_record_rank(const struct bg_record *record, int layer);
 /* Row of TABLE_EVALUATIONS, or NULL. */

@@ -196,6 +196,7 @@ static enum bg_status write_parts(const struct bg_record *record, struct bg_h5 *
     TRY(bg_h5_write_texts(file, "layers/op", record->layer_op[0], record->layers, BG_NAME_MAX));
     for (int i = 0; i < BG_TABLES; i++)
         TRY(bg_table_write(&record->table[i], file));
+    TRY(bg_record_write_fixed(record, file));
     TRY(bg_record_write_measures(record, file));
     for (int i = 0; i < BG_PROFILES; i++)
         if (record->profile[i].layers > 0)
@@ -338,6 +339,7 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     for (int i = 0; i < BG_TABLES; i++)
         TRY(bg_table_read(&out->table[i], file));
     TRY(check_layers(out));
+    TRY(bg_record_read_fixed(out, file));
     TRY(bg_record_read_measures(out, file));
     TRY(read_profiles(out, file));
     TRY(read_plans(out, file, plans));

@@ -1,6 +1,6 @@
-/* Measures in the record and in its file: the table's rows as plain structs, the names of measures
- * and the bits at which they were taken. Numbers of a file are checked before anyone uses them as
- * indices. */
+/* Measures, and what a policy fixed, in the record and in its file: the table's rows as plain
+ * structs, the names of measures and the bits at which they were taken. Numbers of a file are
+ * checked before anyone uses them as indices. */
 #include <stdio.h>
 
 #include "core/grid.h"
@@ -126,6 +126,41 @@ enum bg_status bg_record_read_measures(struct bg_record *record, struct bg_h5 *f
     if (measures > 0)
         TRY(read_names(record, file, measures));
     TRY(check_measures(record));
+out:
+    return rc;
+}
+
+/* The layer whose bits the policy fixed, then its bits per role; absent when there is none. */
+#define FIXED_PATH "select/fixed"
+
+enum bg_status bg_record_write_fixed(const struct bg_record *record, struct bg_h5 *file)
+{
+    int64_t numbers[1 + BG_ROLES] = {record->fixed_layer}, dims[1] = {1 + BG_ROLES};
+    if (!record->fixes)
+        return BG_OK;
+    for (int r = 0; r < BG_ROLES; r++)
+        numbers[1 + r] = record->fixed_bits[r];
+    return bg_h5_write(file, FIXED_PATH, BG_H5_S64, 1, dims, numbers, false);
+}
+
+enum bg_status bg_record_read_fixed(struct bg_record *record, struct bg_h5 *file)
+{
+    int64_t numbers[1 + BG_ROLES], dims[1] = {1 + BG_ROLES};
+    enum bg_status rc = BG_OK;
+
+    if (!bg_h5_has(file, FIXED_PATH))
+        return BG_OK;
+    TRY(bg_h5_read(file, FIXED_PATH, BG_H5_S64, 1, dims, numbers, sizeof numbers));
+    if (numbers[0] < 0 || numbers[0] >= record->layers)
+        FAIL(BG_E_DATA, "%s: names layer %lld of %d", FIXED_PATH, (long long)numbers[0],
+             record->layers);
+    for (int r = 0; r < BG_ROLES; r++) {
+        if (numbers[1 + r] < 0 || numbers[1 + r] > 32)
+            FAIL(BG_E_DATA, "%s: %lld bits, limit is 32", FIXED_PATH, (long long)numbers[1 + r]);
+        record->fixed_bits[r] = (int)numbers[1 + r];
+    }
+    record->fixed_layer = (int)numbers[0];
+    record->fixes = true;
 out:
     return rc;
 }

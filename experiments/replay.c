@@ -165,6 +165,15 @@ struct trials {
     const struct bg_ranking *ranking;
 };
 
+/* Did the run's policy fix the same layer at the same bits, or neither one any? */
+static bool same_fixing(const struct bg_record *record, const struct bg_ranking *ranking)
+{
+    if (!record->fixes || !ranking->fixes)
+        return record->fixes == ranking->fixes;
+    return record->fixed_layer == ranking->fixed_layer &&
+           memcmp(record->fixed_bits, ranking->fixed_bits, sizeof record->fixed_bits) == 0;
+}
+
 /* Are the first k layers the run's first k, in any order? */
 static bool same_layers(const struct trials *trials, int k)
 {
@@ -182,7 +191,8 @@ static enum bg_status ok(void *self, int k, bool *passed)
     const struct trials *trials = self;
     const struct bg_table *table = &trials->replay->record.table[BG_TABLE_SEARCH];
     const struct bg_recipe *recipe = trials->replay->recipe;
-    if (trials->replay->same_bits && !trials->ranking->fixes && same_layers(trials, k))
+    if (trials->replay->same_bits && same_fixing(&trials->replay->record, trials->ranking) &&
+        same_layers(trials, k))
         for (int64_t r = 0; r < table->rows; r++)
             if (bg_table_row(table, r)[BG_SEARCH_K].integer == k) {
                 *passed = bg_table_row(table, r)[BG_SEARCH_DROP].real <= recipe->select.tolerance;

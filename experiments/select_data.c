@@ -5,23 +5,22 @@
 
 #include "core/mem.h"
 
-/* The stage's profile, with the rows recorded along training where it has none of a kind. */
+static void take_cycles(struct bg_profile *view, const struct bg_profile *from)
+{
+    view->cycles = from->cycles;
+    view->cycle_step = from->cycle_step;
+    view->displacement = from->displacement;
+    view->initial_square = from->initial_square;
+}
+
+/* The stage's profile, with what was recorded along training where it has no rows or cycles. Rows
+ * come with the shape they were recorded in: the two profiles may differ in their channels. */
 static struct bg_profile profile_view(const struct bg_record *record)
 {
-    struct bg_profile view = record->profile[BG_PROFILE_STAGE];
+    const struct bg_profile *stage = &record->profile[BG_PROFILE_STAGE];
     const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
-    if (view.rows == 0) {
-        view.rows = along->rows;
-        view.row_step = along->row_step;
-        view.stats = along->stats;
-        view.channel_square = along->channel_square;
-    }
-    if (view.cycles == 0) {
-        view.cycles = along->cycles;
-        view.cycle_step = along->cycle_step;
-        view.displacement = along->displacement;
-        view.initial_square = along->initial_square;
-    }
+    struct bg_profile view = stage->rows == 0 && along->layers > 0 ? *along : *stage;
+    take_cycles(&view, stage->cycles > 0 || along->layers == 0 ? stage : along);
     return view;
 }
 

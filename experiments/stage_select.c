@@ -142,6 +142,9 @@ static enum bg_status record_ranking(struct search *search)
             if (search->ranking.order[r] == l)
                 row[BG_RANK_RANK].integer = r + 1;
     }
+    record->fixes = search->ranking.fixes;
+    record->fixed_layer = search->ranking.fixed_layer;
+    memcpy(record->fixed_bits, search->ranking.fixed_bits, sizeof record->fixed_bits);
     (void)snprintf(record->ranking_note, sizeof record->ranking_note, "%s", search->ranking.note);
 out:
     return rc;

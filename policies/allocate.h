@@ -80,9 +80,9 @@ bool bg_allocate_within(double cost, double budget);
 bool bg_allocate_evaluate(const struct bg_allocate_problem *problem, struct bg_allocation *out);
 /* Checks, makes *out, solves and evaluates; afterwards every budget holds, and there is a bound
  * (that of bg_relaxation when the method gave none). `options` as its table describes, NULL for the
- * defaults. BG_E_DATA when there is no plan: when several budgets are feasible one by one but not
- * together, each is named with the smallest feasible value beside the others. On failure *out is
- * zeroed. */
+ * defaults. BG_E_DATA when the method finds no plan within the budgets; where the sentence names
+ * values that can be held, they are those that were found, not proven to be the least. On failure
+ * *out is zeroed. */
 BG_MUST enum bg_status bg_allocate_run(const struct bg_allocate_method *method, const void *options,
                                        const struct bg_allocate_problem *problem,
                                        struct bg_allocation *out);
@@ -117,10 +117,11 @@ BG_MUST enum bg_status bg_allocate_spread(const struct bg_allocate_problem *prob
 struct bg_prices {
     double at[BG_ALLOCATE_BUDGETS];
 };
-/* Prices by subgradient steps that raise the bound, a fixed number of them (deterministic); *bound
- * is the best, already lowered by what rounding could have added. `choice` [items] gets the best
- * plan within all budgets met on the way, repaired by a greedy fill; *found says whether there was
- * one. Source: Everett, Operations Research 11 (1963); Polyak's step. */
+/* Prices by subgradient steps towards a higher bound, a fixed number of them (deterministic); not
+ * the best prices there are. *bound is the best met, already lowered by what rounding could have
+ * added. `choice` [items] gets the best plan within all budgets met on the way, repaired by a
+ * greedy fill; *found says whether there was one. Source: Everett, Operations Research 11 (1963);
+ * Polyak's step. */
 BG_MUST enum bg_status bg_relaxation(const struct bg_allocate_problem *problem,
                                      struct bg_prices *prices, double *bound, int *choice,
                                      bool *found);

@@ -4,8 +4,8 @@
  * A layer of states that outgrows `width` keeps those with the least bounds and remembers the least
  * bound it dropped: that is the proven bound, and what is not optimal says so with its gap.
  * Deterministic. Source: dominance and bounds as in Nemhauser and Ullmann, Management Science 15
- * (1969), and Dyer, Riha and Walker, European J. Operational Research 83 (1995); here for several
- * budgets at once. */
+ * (1969), and Dyer, Riha and Walker, J. Computational and Applied Mathematics 58 (1995); here for
+ * several budgets at once. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

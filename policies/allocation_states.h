@@ -48,7 +48,8 @@ struct bg_state_layer {
         int parent, choice;
     } * step;
 };
-/* The room's states become the layer's steps and the room's parents. */
+/* The room's states become the layer's steps and the room's parents; the parents' memory
+ * is free for the next states. *out is zeroed before; free it with bg_state_layer_free. */
 BG_MUST enum bg_status bg_state_layer_take(struct bg_state_layer *out, struct bg_state_room *room);
 void bg_state_layer_free(struct bg_state_layer *layer);
 #endif

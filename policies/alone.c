@@ -60,6 +60,13 @@ static double squares(const float *a, const float *b, int64_t n)
     return sum;
 }
 
+/* The mean squared norm of an output that was not changed: the measure of a change where a sample's
+ * own output was all 0. */
+static double mean_norm(const struct bg_outputs *outputs, int64_t samples)
+{
+    return squares(outputs->before, NULL, samples * outputs->size) / (double)samples;
+}
+
 static double change_of(const struct bg_graph *graph, int kind, const float *const pair[2],
                         int64_t size, const int32_t *label)
 {
@@ -95,6 +102,9 @@ enum bg_status bg_outputs_compare(const struct bg_outputs *outputs, struct bg_me
                                           now + i * outputs->size};
             value[at] =
                 change_of(measurer->graph, change->kind, pair, outputs->size, &batch->labels[i]);
+            if (isinf(value[at]) && change->kind == BG_MEASURED_RELATIVE)
+                value[at] = squares(pair[1], pair[0], outputs->size) /
+                            mean_norm(outputs, measurer->samples);
         }
     }
 out:

@@ -69,13 +69,10 @@ static enum bg_status unknown(const struct family *family, const char *name)
     return bg_fail(BG_E_DATA, "unknown %s '%s'", family->what, name);
 }
 
-enum bg_status bg_select_choose(const char *name, const struct bg_yaml *node, const char *path,
-                                const struct bg_select_method **method, void **options,
-                                struct bg_text *errors)
+static enum bg_status find_select(const char *name, const struct bg_yaml *node, const char *path,
+                                  struct entry *out, struct bg_text *errors)
 {
     struct family family = {.what = "select policy"};
-    *method = NULL;
-    *options = NULL;
     for (int i = 0; bg_select_methods[i]; i++) {
         const struct bg_select_method *m = bg_select_methods[i];
         add(&family, (struct entry){m->name, m->options, m->options_size, m});
@@ -83,8 +80,39 @@ enum bg_status bg_select_choose(const char *name, const struct bg_yaml *node, co
     const struct entry *entry = find(&family, name, node, path, errors);
     if (!entry)
         return unknown(&family, name);
-    *method = entry->method;
-    return read_options(entry, node, NULL, path, options, errors);
+    *out = *entry;
+    return BG_OK;
+}
+
+enum bg_status bg_select_choose(const char *name, const struct bg_yaml *node, const char *path,
+                                const struct bg_select_method **method, void **options,
+                                struct bg_text *errors)
+{
+    struct entry entry = {.name = NULL};
+    enum bg_status rc = BG_OK;
+    *method = NULL;
+    *options = NULL;
+    TRY(find_select(name, node, path, &entry, errors));
+    *method = entry.method;
+    TRY(read_options(&entry, node, NULL, path, options, errors));
+out:
+    return rc;
+}
+
+enum bg_status bg_select_choose_inside(const char *name, const struct bg_yaml *node,
+                                       const char *path, const struct bg_select_method **method,
+                                       void **options, struct bg_text *errors)
+{
+    static const char *const also[] = {"name", NULL};
+    struct entry entry = {.name = NULL};
+    enum bg_status rc = BG_OK;
+    *method = NULL;
+    *options = NULL;
+    TRY(find_select(name, node, path, &entry, errors));
+    *method = entry.method;
+    TRY(read_options(&entry, node, also, path, options, errors));
+out:
+    return rc;
 }
 
 enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node, const char *path,

@@ -76,6 +76,9 @@ enum bg_status bg_collector_make(struct bg_collector *out, struct bg_profile *pr
 {
     enum bg_status rc = BG_OK;
     *out = (struct bg_collector){.profile = profile, .misfit = -1};
+    if (bins_every < 1)
+        FAIL(BG_E_RANGE, "histograms in every %lld-th row: expected at least 1",
+             (long long)bins_every);
     out->observer = (struct bg_observer){.self = out, .see = see, .see_bf16 = see_bf16};
     out->bins_every = bins_every;
     for (int quantity = 0; quantity < BG_QUANTITIES; quantity++) {

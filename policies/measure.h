@@ -21,7 +21,7 @@ enum bg_measured {
     BG_MEASURED_STEP_NOISE,  /* mean of step^2 / 12 over the grid's channels: uniform rounding noise
                               */
     BG_MEASURED_OUTPUT,      /* squared L2 change of an output, mean over samples */
-    BG_MEASURED_RELATIVE,    /* the same, divided by the squared L2 norm of the output */
+    BG_MEASURED_RELATIVE,    /* the same over the output's squared norm (0: over the mean norm) */
     BG_MEASURED_DIVERGENCE,  /* KL(p before || p after) of the softmax output, mean over samples */
     BG_MEASURED_LOSS,        /* change of the mean loss (combinations: the mean loss itself) */
     BG_MEASURED_FIRST_ORDER, /* sum of gradient * error: the first-order change of the mean loss */
@@ -41,7 +41,9 @@ struct bg_measure_row {
     int role;             /* BG_ROLE_WEIGHT or BG_ROLE_ACTIVATION */
     int bits;             /* 0: does not depend on bits */
     double value, spread; /* spread: standard error of the mean; NaN when there is none */
-    int64_t samples;      /* what value is a mean over: images, elements or random vectors */
+    /* What value is a mean over: images, elements, random vectors or draws. Of a sensitivity: the
+     * images that the change of the output adds up over (of the loss: is a mean over). */
+    int64_t samples;
     /* Samples sent through a forward pass plus samples sent through a backward pass since the row
      * before: rows made by the same passes carry them once, in the first of them. Calibration of
      * the grids is not counted, it is the same for all. */
@@ -82,7 +84,10 @@ struct bg_measure_method {
     enum bg_status (*check)(const void *options);
     /* Adds its rows with bg_measurer_add. */
     enum bg_status (*run)(const void *options, struct bg_measurer *measurer);
-    unsigned quantities; /* bit (1 << enum bg_measured) of what it may add, for checks in advance */
+    /* For checks in advance: bit (1 << enum bg_measured) of what it adds. `brings` says so where
+     * that depends on options, NULL = always `quantities`. */
+    unsigned quantities;
+    unsigned (*brings)(const void *options);
     /* NULL, or: the rows are of layer -1, and this says how many there will be (BG_E_DATA: too
      * many).
      */
@@ -126,6 +131,8 @@ struct bg_measure_setup {
     int bits[BG_CANDIDATES_MAX]; /* ascending */
     uint64_t seed;
 };
+/* Reads the batches, keeps the network as it is and fits the grids of every candidate. On failure
+ * *out is NULL and the network as it was found. */
 BG_MUST enum bg_status bg_measurer_open(struct bg_measurer **out,
                                         const struct bg_measure_setup *setup);
 /* Runs one measure; its rows, of index `measure`, are added to `rows`. On failure rows may have

@@ -1,9 +1,9 @@
 /* fisher: traces of the diagonal empirical Fisher matrix, per layer: the mean over samples of the
  * squared norm of that sample's own gradient, of the weights and of the tensor the layer reads
  * (along the path into that layer). This is the trace FIT (Zandonati et al., ICLR 2023, arXiv
- * 2210.08502) multiplies with the noise of quantization. `gradient: batch` is ours: the batch's
- * mean gradient stands for its samples (times their number), which takes one pass where samples
- * take one each, but holds the mean gradient as well. */
+ * 2210.08502) multiplies with the noise of quantization (by its abstract). `gradient: batch` is
+ * ours: the batch's mean gradient stands for its samples (times their number), which takes one pass
+ * where samples take one each, but holds the mean gradient as well. */
 #include "policies/measurer.h"
 
 #include "core/mem.h"

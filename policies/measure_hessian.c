@@ -4,9 +4,9 @@
  * h/2; the value is that of h/2, and a third of the mean difference of the two estimates its error
  * (the error of a smooth function falls as h^2; relu's kinks make that a rough guide).
  *
- * HAWQ-V2 (Dong et al., NeurIPS 2020) uses this trace. Ours: h in units of the layer's root mean
- * square weight, and the error estimate. With at_once one vector covers all layers, as is usual:
- * blocks between layers then add to the variance, not to the mean. */
+ * HAWQ-V2 (Dong et al., NeurIPS 2020) uses this trace (recalled). Ours: h in units of the layer's
+ * root mean square weight, and the error estimate. With at_once one vector covers all layers, as is
+ * usual: blocks between layers then add to the variance, not to the mean. */
 #include "policies/measurer.h"
 
 #include <math.h>
@@ -59,8 +59,10 @@ static void draw(const struct state *state, int layer, int64_t vector, int64_t n
     uint64_t seed = bg_rng_hash(state->measurer->setup.seed, "hessian");
     const struct bg_rng rng = {
         .seed = bg_rng_hash(seed, name), .stream = BG_STREAM_SELECT, .step = (uint32_t)vector};
+    uint32_t words = 0;
     for (int64_t i = 0; i < n; i++) {
-        uint32_t words = bg_rng_u32(&rng, (uint64_t)(i / 32));
+        if (i % 32 == 0)
+            words = bg_rng_u32(&rng, (uint64_t)(i / 32));
         sign[i] = words >> (i % 32) & 1U ? 1.0f : -1.0f;
     }
 }

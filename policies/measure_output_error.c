@@ -1,7 +1,7 @@
 /* output-error: how far an output moves when one layer alone takes a candidate's bits, in its
  * weights or in the tensor it reads. Known as the layer-wise output error of post-training tools;
  * with the logits and their softmax it is what ZeroQ (Cai et al., CVPR 2020) calls the sensitivity
- * of a layer. */
+ * of a layer (recalled). */
 #include "policies/alone.h"
 
 extern const struct bg_measure_method bg_measure_output_error;
@@ -48,9 +48,15 @@ static enum bg_status check(const void *options)
     return BG_OK;
 }
 
+static const int kinds[] = {BG_MEASURED_OUTPUT, BG_MEASURED_RELATIVE, BG_MEASURED_DIVERGENCE};
+
+static unsigned brings(const void *options)
+{
+    return 1U << kinds[((const struct options *)options)->metric];
+}
+
 static enum bg_status run(const void *options, struct bg_measurer *measurer)
 {
-    static const int kinds[] = {BG_MEASURED_OUTPUT, BG_MEASURED_RELATIVE, BG_MEASURED_DIVERGENCE};
     const struct options *o = options;
     const struct bg_output_change change = {.kind = kinds[o->metric],
                                             .layer_alone = o->output == 1};
@@ -66,5 +72,4 @@ const struct bg_measure_method bg_measure_output_error = {
     .options_size = sizeof(struct options),
     .check = check,
     .run = run,
-    .quantities =
-        1U << BG_MEASURED_OUTPUT | 1U << BG_MEASURED_RELATIVE | 1U << BG_MEASURED_DIVERGENCE};
+    .brings = brings};

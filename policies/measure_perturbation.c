@@ -10,7 +10,8 @@
  * of the weight gradients).
  *
  * distribution uniform-step: D uniform within half a step of each candidate's grid; the value is
- * the mean change itself, per sample, at these bits. */
+ * the mean change itself, per sample, at these bits. A row's `samples` are the draws then, and the
+ * images otherwise; its spread is over the draws. */
 #include "policies/alone.h"
 
 #include <math.h>
@@ -188,10 +189,17 @@ out:
     return rc;
 }
 
+static const int kinds[] = {BG_MEASURED_OUTPUT, BG_MEASURED_RELATIVE, BG_MEASURED_DIVERGENCE,
+                            BG_MEASURED_LOSS};
+
+static unsigned brings(const void *options)
+{
+    const struct options *o = options;
+    return 1U << (o->distribution == GAUSSIAN ? BG_MEASURED_SENSITIVITY : kinds[o->metric]);
+}
+
 static enum bg_status run(const void *options, struct bg_measurer *measurer)
 {
-    static const int kinds[] = {BG_MEASURED_OUTPUT, BG_MEASURED_RELATIVE, BG_MEASURED_DIVERGENCE,
-                                BG_MEASURED_LOSS};
     const struct options *o = options;
     struct state state = {.measurer = measurer, .options = o};
     enum bg_status rc = BG_OK;
@@ -220,6 +228,4 @@ const struct bg_measure_method bg_measure_perturbation = {
     .options_size = sizeof(struct options),
     .check = check,
     .run = run,
-    .quantities = 1U << BG_MEASURED_SENSITIVITY | 1U << BG_MEASURED_OUTPUT |
-                  1U << BG_MEASURED_RELATIVE | 1U << BG_MEASURED_DIVERGENCE |
-                  1U << BG_MEASURED_LOSS};
+    .brings = brings};

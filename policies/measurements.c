@@ -70,13 +70,6 @@ enum bg_status bg_measure_candidates(const struct bg_int_list *list, int *count,
     return BG_OK;
 }
 
-void bg_measurer_project(const struct bg_grid *grid, const float *x, int64_t n, float *y)
-{
-    int64_t size = n / grid->channels;
-    for (int64_t c = 0; c < grid->channels; c++)
-        bg_grid_project(grid, c, x + c * size, size, y + c * size);
-}
-
 /* In blocks, so that the rounding of the sum does not grow with n. */
 double bg_measure_dot(const float *a, const float *b, int64_t n)
 {

@@ -73,8 +73,6 @@ void bg_measurer_restore(struct bg_measurer *measurer, int layer);
 
 const struct bg_grid *bg_measurer_grid(const struct bg_measurer *measurer, int layer, int role,
                                        int candidate);
-/* y = x on a grid; x as it lies in memory, n elements. */
-void bg_measurer_project(const struct bg_grid *grid, const float *x, int64_t n, float *y);
 /* The tensor a layer reads in a program's last forward. */
 const struct bg_tensor *bg_measurer_input(const struct bg_measurer *measurer,
                                           const struct bg_program *program, int layer);

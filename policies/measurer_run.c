@@ -93,11 +93,6 @@ out:
     return rc;
 }
 
-static struct bg_spec spec_of(int bits, bool per_channel)
-{
-    return (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = bits, .per_channel = per_channel};
-}
-
 /* Ranges come from the snapshots: each holds those of its own bits, others it leaves alone. */
 static enum bg_status put(struct bg_measurer *measurer, const struct bg_plan *plan)
 {
@@ -123,10 +118,10 @@ enum bg_status bg_measurer_alone(struct bg_measurer *measurer, int layer, int ro
 
     TRY(bg_net_plan(measurer->setup.trainer->config.net, 0, 0, &plan));
     if (role == BG_ROLE_WEIGHT)
-        plan.layer[layer].spec[role] = spec_of(bits, true);
+        plan.layer[layer].spec[role] = bg_spec_integer(bits, true);
     for (int i = 0; i < measurer->layers && role == BG_ROLE_ACTIVATION; i++)
         if (measurer->owner[i] == measurer->owner[layer])
-            plan.layer[i].spec[role] = spec_of(bits, false);
+            plan.layer[i].spec[role] = bg_spec_integer(bits, false);
     TRY(put(measurer, &plan));
 out:
     bg_plan_free(&plan);
@@ -141,10 +136,10 @@ enum bg_status bg_measurer_plan(struct bg_measurer *measurer, const int *choice,
 
     TRY(bg_net_plan(measurer->setup.trainer->config.net, 0, 0, &plan));
     for (int i = 0; i < measurer->layers; i++) {
-        plan.layer[i].spec[BG_ROLE_WEIGHT] = spec_of(measurer->setup.bits[choice[i]], true);
+        plan.layer[i].spec[BG_ROLE_WEIGHT] = bg_spec_integer(measurer->setup.bits[choice[i]], true);
         if (activations)
             plan.layer[i].spec[BG_ROLE_ACTIVATION] =
-                spec_of(measurer->setup.bits[activations[measurer->owner[i]]], false);
+                bg_spec_integer(measurer->setup.bits[activations[measurer->owner[i]]], false);
     }
     TRY(put(measurer, &plan));
 out:

@@ -141,11 +141,13 @@ static enum bg_status expect_layers(const struct bg_measure_choice *choice, int 
                                     const int *bits, int candidates, struct bg_measure_row *row,
                                     struct bg_measure_rows *rows)
 {
+    const struct bg_measure_method *method = choice->method;
+    unsigned brings = method->brings ? method->brings(choice->options) : method->quantities;
     enum bg_status rc = BG_OK;
     for (row->measured = 0; row->measured < BG_MEASURED; row->measured++)
         for (int i = 0; i < 2 * layers * (candidates + 1); i++) {
             int rest = i / 2 / layers;
-            if (!(choice->method->quantities >> row->measured & 1U))
+            if (!(brings >> row->measured & 1U))
                 break;
             row->role = i % 2;
             row->layer = i / 2 % layers;

@@ -6,34 +6,9 @@
 
 #include "core/mem.h"
 
-/* The options beside `name`: a map without that key. The nodes stay the document's. */
-struct rest {
-    struct bg_yaml map, item[BG_LIST_MAX];
-};
-
-static const struct bg_yaml *without_name(const struct bg_yaml *node, struct rest *rest)
-{
-    rest->map = *node;
-    rest->map.count = 0;
-    rest->map.first = NULL;
-    for (const struct bg_yaml *item = node->first; item; item = item->next) {
-        if (strcmp(item->key, "name") == 0 || rest->map.count == BG_LIST_MAX)
-            continue;
-        struct bg_yaml *copy = &rest->item[rest->map.count];
-        *copy = *item;
-        copy->next = NULL;
-        if (rest->map.count > 0)
-            copy[-1].next = copy;
-        rest->map.count++;
-    }
-    rest->map.first = rest->map.count > 0 ? rest->item : NULL;
-    return &rest->map;
-}
-
 enum bg_status bg_nested_open(struct bg_nested *out, const char *owner, const struct bg_yaml *node,
                               const char *fallback)
 {
-    struct rest rest;
     struct bg_text errors = {0};
     const struct bg_yaml *name = node, *map = NULL;
     enum bg_status rc = BG_OK;
@@ -42,14 +17,14 @@ enum bg_status bg_nested_open(struct bg_nested *out, const char *owner, const st
     bg_text_init(&errors, 1 << 14);
     if (node && node->kind == BG_YAML_MAP) {
         name = bg_yaml_get(node, "name");
-        map = without_name(node, &rest);
+        map = node;
     }
     if ((name && name->kind != BG_YAML_SCALAR) || (!name && (node || !fallback)))
         FAIL(BG_E_DATA, "%s: `of` must name a policy, as a name or as {name: ..., options}", owner);
     if (strcmp(name ? name->text : fallback, owner) == 0)
         FAIL(BG_E_DATA, "%s: `of` cannot be %s itself", owner, owner);
-    rc = bg_select_choose(name ? name->text : fallback, map, "of", &out->method, &out->options,
-                          &errors);
+    rc = bg_select_choose_inside(name ? name->text : fallback, map, "of", &out->method,
+                                 &out->options, &errors);
     if (rc == BG_E_DATA && errors.length > 0)
         FAIL(BG_E_DATA, "%s: %.*s", owner, (int)strcspn(bg_text_string(&errors), "\n"),
              bg_text_string(&errors));

@@ -18,7 +18,7 @@ BG_MUST enum bg_status bg_oracle_open(struct bg_oracle *out, const struct bg_sel
 int bg_oracle_choice(const struct bg_oracle *oracle, int64_t combination, int layer);
 /* The combination with the least measured loss among those whose sum of cost[layer * candidates +
  * candidate] is at most `budget`; ties go to the first. BG_E_RANGE naming the least cost when none
- * is feasible. */
+ * is feasible. For the library's callers: no command asks for it. */
 BG_MUST enum bg_status bg_oracle_best(const struct bg_oracle *oracle, const double *cost,
                                       double budget, int64_t *best);
 

@@ -120,14 +120,6 @@ out:
     return rc;
 }
 
-static struct bg_spec integer_spec(int64_t bits, bool per_channel)
-{
-    if (bits == 0)
-        return (struct bg_spec){.format = BG_FORMAT_F32};
-    return (struct bg_spec){
-        .format = BG_FORMAT_INTEGER, .bits = (int)bits, .per_channel = per_channel};
-}
-
 enum bg_status bg_select_plan(const struct bg_select_options *options, const char *const *names,
                               const struct bg_ranking *ranking, int k, struct bg_plan *out)
 {
@@ -137,16 +129,17 @@ enum bg_status bg_select_plan(const struct bg_select_options *options, const cha
         FAIL(BG_E_RANGE, "select: prefix of %d layers, but %d are ranked", k, ranking->count);
     TRY(bg_plan_make(out, names, ranking->layers));
     for (int i = 0; i < ranking->layers; i++) {
-        out->layer[i].spec[BG_ROLE_WEIGHT] = integer_spec(options->first_bits, true);
-        out->layer[i].spec[BG_ROLE_ACTIVATION] = integer_spec(options->activation_bits, false);
+        out->layer[i].spec[BG_ROLE_WEIGHT] = bg_spec_integer((int)options->first_bits, true);
+        out->layer[i].spec[BG_ROLE_ACTIVATION] =
+            bg_spec_integer((int)options->activation_bits, false);
     }
     for (int i = 0; i < k; i++)
         out->layer[ranking->order[i]].spec[BG_ROLE_WEIGHT] =
-            integer_spec(options->second_bits, true);
+            bg_spec_integer((int)options->second_bits, true);
     for (int role = 0; ranking->fixes && role < BG_ROLES; role++)
         if (ranking->fixed_bits[role] > 0)
-            out->layer[ranking->fixed_layer].spec[role] = integer_spec(
-                ranking->fixed_bits[role] % 32, role == BG_ROLE_WEIGHT); /* 32 is f32 */
+            out->layer[ranking->fixed_layer].spec[role] =
+                bg_spec_integer(ranking->fixed_bits[role], role == BG_ROLE_WEIGHT);
 out:
     if (rc != BG_OK)
         bg_plan_free(out);

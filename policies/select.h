@@ -159,6 +159,11 @@ extern const struct bg_update_method *const bg_update_methods[]; /* generated */
 BG_MUST enum bg_status bg_select_choose(const char *name, const struct bg_yaml *node,
                                         const char *path, const struct bg_select_method **method,
                                         void **options, struct bg_text *errors);
+/* The same where the policy's name stands among its options, under `name`. */
+BG_MUST enum bg_status bg_select_choose_inside(const char *name, const struct bg_yaml *node,
+                                               const char *path,
+                                               const struct bg_select_method **method,
+                                               void **options, struct bg_text *errors);
 BG_MUST enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node,
                                         const char *path, const struct bg_update_method **method,
                                         void **options, struct bg_text *errors);

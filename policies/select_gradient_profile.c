@@ -298,9 +298,23 @@ out:
     return rc;
 }
 
-/* n * S * mean square error: the expected square of the first-order change of the loss if errors do
- * not depend on gradients (scale_by_step with the error as measured; ours). S is the mean square of
- * the weight gradients, of activations that of the input gradients, whatever ranks. */
+/* Samples in a row's batch, on average: gradients of its input over elements of one sample. 1 when
+ * the row does not say. */
+static double batch_of(const struct bg_select_input *input, int layer)
+{
+    const struct bg_profile *profile = input->profile;
+    double elements = 0, once = (double)input->activations[layer];
+    for (int64_t row = 0; row < profile->rows; row++)
+        elements += (double)bg_profile_at(profile, row, BG_QUANTITY_IN_GRAD, layer)->count;
+    elements /= (double)profile->rows;
+    return once > 0 && elements > once ? elements / once : 1;
+}
+
+/* n * S * mean square error: the expected square of the first-order change of a batch's mean loss
+ * if errors do not depend on gradients (scale_by_step with the error as measured; ours). S is the
+ * mean square of the weight gradients, of activations that of the input gradients, whatever ranks.
+ * Input gradients are of one sample's loss, and errors of samples are taken as independent: their
+ * part in the mean loss has one batch-th of the square. */
 static enum bg_status fill_factor(const struct gradient_options *options,
                                   const struct bg_select_input *input, enum bg_role role,
                                   double *factor)
@@ -315,7 +329,7 @@ static enum bg_status fill_factor(const struct gradient_options *options,
                        factor));
     for (int i = 0; i < input->layers; i++)
         factor[i] *= role == BG_ROLE_WEIGHT ? (double)input->weights[i]
-                     : input->activations   ? (double)input->activations[i]
+                     : input->activations   ? (double)input->activations[i] / batch_of(input, i)
                                             : 1;
 out:
     return rc;

@@ -118,6 +118,10 @@ static enum bg_status penalties(const void *options, const struct bg_select_inpu
     TRY(bg_oracle_open(&oracle, input, measure));
     for (int c = 0; c < out->candidates; c++) {
         int at = 0;
+        for (int i = 0; i < out->layers && out->bits[c] == 0; i++) /* f32 */
+            *bg_penalties_at(out, i, BG_ROLE_WEIGHT, c) = 0;
+        if (out->bits[c] == 0)
+            continue;
         while (at < oracle.candidates && oracle.bits[at] != out->bits[c])
             at++;
         if (at == oracle.candidates)

@@ -18,6 +18,7 @@ struct options {
 };
 static const char *const distributions[] = {"gaussian", "uniform-step", NULL};
 static const char *const metrics[] = {"l2", "relative", "kl", "loss", NULL};
+enum { METRIC_LOSS = 3 };
 static const int measured[] = {BG_MEASURED_OUTPUT, BG_MEASURED_RELATIVE, BG_MEASURED_DIVERGENCE,
                                BG_MEASURED_LOSS};
 
@@ -48,11 +49,12 @@ static const struct bg_option table[] = {
      .offset = offsetof(struct options, metric),
      .fallback = "l2",
      .choices = metrics,
-     .help = "uniform-step and activations: as it was measured"},
+     .help = "as it was measured; gaussian with loss: the squared change of the mean loss, weights "
+             "alone"},
     {.key = NULL}};
 
 /* ||Q(W) - W||^2 is n times the mean square; the sensitivity sums over samples, the penalty is of
- * one. */
+ * one. That of the loss is the square of a mean over samples already. */
 static enum bg_status fill_factors(const struct options *options,
                                    const struct bg_select_input *input, double *factor)
 {
@@ -61,7 +63,7 @@ static enum bg_status fill_factors(const struct options *options,
     for (int i = 0; i < input->layers; i++)
         factor[i] = (double)input->weights[i];
     TRY(bg_weigh_factors("perturbation", input, &key, BG_ROLE_WEIGHT, factor));
-    for (int i = 0; i < input->layers; i++) {
+    for (int i = 0; i < input->layers && options->metric != METRIC_LOSS; i++) {
         const struct bg_measure_row where = {
             .measure = bg_measurements_index(input->measures, options->measure),
             .measured = BG_MEASURED_SENSITIVITY,
@@ -84,6 +86,11 @@ static enum bg_status penalties(const void *options, const struct bg_select_inpu
     double *factor = NULL;
     enum bg_status rc = BG_OK;
 
+    if (o->distribution == 0 && o->metric == METRIC_LOSS && *o->activations)
+        FAIL(BG_E_DATA,
+             "perturbation: gaussian with metric loss is the square of a loss, "
+             "activations \"%s\" would be a loss; take distribution uniform-step",
+             o->activations);
     TRY(bg_alloc(&factor, input->layers, sizeof *factor));
     if (o->distribution == 0) {
         TRY(fill_factors(o, input, factor));

@@ -53,12 +53,14 @@ static void total(const struct bg_penalties *penalties, int role, double *sum)
     }
 }
 
-/* The order of layers that are not pinned by their sums, ties by index. */
-static int sort(const struct bg_select_input *input, const double *sum, int *order)
+/* The order by their sums of layers that are neither pinned nor fixed, ties by index. */
+static int sort(const struct bg_select_input *input, const struct bg_penalties *penalties,
+                const double *sum, int *order)
 {
     int count = 0;
     for (int layer = 0; layer < input->layers; layer++) {
-        if (input->pinned && input->pinned[layer])
+        bool pinned = input->pinned && input->pinned[layer];
+        if (pinned || (penalties->fixes && penalties->fixed_layer == layer))
             continue;
         int at = count++;
         for (; at > 0 && sum[layer] < sum[order[at - 1]]; at--)
@@ -97,7 +99,7 @@ static enum bg_status penalties(const void *options, const struct bg_select_inpu
         if (!out->speaks[role])
             continue;
         total(out, role, sum);
-        int count = sort(input, sum, order);
+        int count = sort(input, out, sum, order);
         for (int i = 0; i < count / 2; i++)
             swap(out, role, order[i], order[count - 1 - i]);
     }

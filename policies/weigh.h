@@ -38,7 +38,7 @@ bool bg_weigh_has(const struct bg_select_input *input, const struct bg_weigh_key
 BG_MUST enum bg_status bg_weigh_fill(const struct bg_weigh *weigh,
                                      const struct bg_select_input *input, struct bg_penalties *out);
 /* Scores are the weights' penalties at input->second_bits (0: the fewest measured bits), small ones
- * first; *bits says which they were. Shares fixed bits with the penalties. */
+ * first; *bits says which they were. */
 BG_MUST enum bg_status bg_weigh_rank(const struct bg_select_method *method, const void *options,
                                      const struct bg_select_input *input, struct bg_ranking *out,
                                      int *bits);

@@ -267,10 +267,10 @@ Test(criteria, penalties_are_what_the_formulas_say)
 /* f32 costs nothing; the f32 candidate stands for layers that are left alone. */
 Test(criteria, f32_has_no_penalty)
 {
-    static const char *const all[] = {
-        "weight-error", "output-error", "loss-change",      "gradient-error",      "fisher",
-        "hessian",      "perturbation", "gradient-profile", "weight-displacement", "uniform",
-        "random"};
+    static const char *const all[] = {"weight-error",   "output-error",     "loss-change",
+                                      "gradient-error", "fisher",           "hessian",
+                                      "perturbation",   "gradient-profile", "weight-displacement",
+                                      "uniform",        "random",           "oracle"};
     struct data data;
     make_data(&data, LAYERS);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
@@ -312,6 +312,16 @@ Test(criteria, ranks_by_the_weights_penalty_at_the_second_bits)
     free_data(&data);
 }
 
+static void expect_failure(const char *name, const char *yaml, const struct data *data,
+                           enum bg_status status, const char *part)
+{
+    struct bg_ranking ranking;
+    enum bg_status rc = rank(name, yaml, data, &ranking);
+    cr_assert(rc == status, "%s {%s}: %s, %s", name, yaml, bg_status_name(rc), bg_error());
+    cr_assert(strstr(bg_error(), part), "%s {%s}: %s", name, yaml, bg_error());
+    bg_ranking_free(&ranking);
+}
+
 /* Penalties of the reverse: the most sensitive layer gets those of the least, the middle keeps its
  * own, pinned layers keep theirs. */
 Test(criteria, reverse_exchanges_penalties)
@@ -332,6 +342,64 @@ Test(criteria, reverse_exchanges_penalties)
          penalty("weight-error", "", &data, 0, 0, 4), "pinned");
     near(penalty("reverse", "of: weight-error", &data, 1, 0, 4),
          penalty("weight-error", "", &data, 2, 0, 4), "others");
+    free_data(&data);
+}
+
+/* A policy in a policy in a policy; the classifier that one of them fixes keeps its penalties, and
+ * the two others exchange theirs. */
+Test(criteria, policies_nest)
+{
+    static const char fixed[] = "{of: {name: class-count, of: weight-error}}";
+    static const char deep[] = "{of: {name: class-count, of: {name: reverse, of: weight-error}}}";
+    static const int partner[] = {1, 0, 2};
+    struct data data;
+    make_data(&data, LAYERS);
+    data.input.classes = 10;
+    for (int i = 0; i < LAYERS; i++)
+        for (int role = 0; role < 2; role++) {
+            near(penalty("reverse", fixed, &data, i, role, 4),
+                 penalty("weight-error", "", &data, partner[i], role, 4), "exchanged once");
+            near(penalty("reverse", deep, &data, i, role, 4),
+                 penalty("weight-error", "", &data, i, role, 4), "exchanged twice");
+        }
+    expect_order("weight-error", "", &data, (const int[]){1, 2, 0}, 3);
+    expect_order("reverse", fixed, &data, (const int[]){0, 1}, 2);
+    expect_order("reverse", deep, &data, (const int[]){1, 0}, 2);
+    expect_order("class-count", "{of: {name: reverse, of: {name: fisher, noise: measured}}}", &data,
+                 (const int[]){0, 1}, 2);
+    expect_failure("reverse", "{of: {name: class-count, of: {name: fisher, nose: 1}}}", &data,
+                   BG_E_DATA, "did you mean");
+    free_data(&data);
+}
+
+/* The loss's sensitivity is of a mean already; its square and a loss are not put together. */
+Test(criteria, perturbation_of_the_loss)
+{
+    struct data data;
+    make_data(&data, LAYERS);
+    for (int i = 0; i < LAYERS; i++) /* four samples */
+        near(penalty("perturbation", "metric: loss", &data, i, 0, 4),
+             4 * penalty("perturbation", "", &data, i, 0, 4), "no division");
+    expect_failure("perturbation", "{metric: loss, activations: loss-change}", &data, BG_E_DATA,
+                   "uniform-step");
+    free_data(&data);
+}
+
+/* Rows that say their batch: input gradients of 8 samples. */
+Test(criteria, gradient_profile_divides_activations_by_the_batch)
+{
+    struct data data;
+    double plain[2], batch[2];
+    make_data(&data, LAYERS);
+    for (int role = 0; role < 2; role++)
+        plain[role] = penalty("gradient-profile", "", &data, 1, role, 4);
+    struct bg_stats *stats = bg_profile_at(&data.profile, 0, BG_QUANTITY_IN_GRAD, 1);
+    stats->sum_square *= (double)(8 * activations[1]);
+    stats->count *= 8 * activations[1];
+    for (int role = 0; role < 2; role++)
+        batch[role] = penalty("gradient-profile", "", &data, 1, role, 4);
+    near(batch[0], plain[0], "weights");
+    near(batch[1], plain[1] / 8, "activations");
     free_data(&data);
 }
 
@@ -576,16 +644,6 @@ Test(criteria, same_answer_each_time)
         }
         free_data(&data);
     }
-}
-
-static void expect_failure(const char *name, const char *yaml, const struct data *data,
-                           enum bg_status status, const char *part)
-{
-    struct bg_ranking ranking;
-    enum bg_status rc = rank(name, yaml, data, &ranking);
-    cr_assert(rc == status, "%s {%s}: %s, %s", name, yaml, bg_status_name(rc), bg_error());
-    cr_assert(strstr(bg_error(), part), "%s {%s}: %s", name, yaml, bg_error());
-    bg_ranking_free(&ranking);
 }
 
 /* What is missing is named in terms of the recipe. */

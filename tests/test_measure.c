@@ -595,6 +595,44 @@ Test(measures, one_layer_alone_equals_a_plan)
     close_fixture(&f);
 }
 
+/* A sample whose output was all 0: its change is measured by the mean norm over the samples. */
+Test(measures, relative_change_of_an_output_of_zeros)
+{
+    const struct bg_output_change plain = {.kind = BG_MEASURED_OUTPUT, .layer_alone = true};
+    const struct bg_output_change relative = {.kind = BG_MEASURED_RELATIVE, .layer_alone = true};
+    double change[4], value[4], norm[4], mean = 0;
+    struct bg_outputs outputs = {0};
+    struct fixture f;
+    open_fixture(&f, ONE_LINEAR, 4, 4, BG_COMPUTE_REFERENCE);
+    float *x = f.memory.all.images;
+    struct bg_param *param = bg_graph_layer_weight(f.net.graph, 0);
+    float *w = bg_f32(&param->value);
+    memset(x, 0, 5 * sizeof *x);
+    x[0] = x[1] = 1.0f;
+    for (int o = 0; o < 3; o++)
+        w[5 * o + 1] = -w[5 * o];
+    param->version++;
+    OK(open_measurer(&f));
+    OK(bg_outputs_make(&outputs, f.measurer, &relative, 0));
+    for (int i = 0; i < 4; i++) {
+        norm[i] = 0;
+        for (int o = 0; o < 3; o++)
+            norm[i] += pow((double)outputs.before[3 * i + o], 2);
+        mean += norm[i] / 4;
+    }
+    cr_assert(norm[0] <= 0 && mean > 0);
+    w[0] += 0.5f;
+    param->version++;
+    OK(bg_outputs_compare(&outputs, f.measurer, &plain, change));
+    OK(bg_outputs_compare(&outputs, f.measurer, &relative, value));
+    for (int i = 0; i < 4; i++) /* a handful of roundings in f64 */
+        near(value[i], change[i] / (norm[i] > 0 ? norm[i] : mean), 1e-13, "relative");
+    cr_assert(value[0] > 0);
+    bg_outputs_free(&outputs);
+    bg_measurer_restore(f.measurer, 0);
+    close_fixture(&f);
+}
+
 /* The error of an input that is on the grid of its own maximum: x in a 4-bit grid by hand. */
 Test(measures, activation_error_of_a_known_grid)
 {

@@ -189,6 +189,10 @@ Test(train_observe, what_f32_cannot_hold_is_added_in_f64)
             observe_everywhere(&t.in, "size");
         }
         fill(t.x, n, -0.45f, 1.0f);
+        for (int64_t i = 0; i < n; i += t.in.channels) /* one channel alone: 2^-70 */
+            t.x[i] = 0x1c80;
+        observe_everywhere(&t.in, "a tiny channel");
+        fill(t.x, n, -0.45f, 1.0f);
         t.x[n / 2] = 0x7fc0;
         t.x[n - 1] = 0xff80;
         observe_everywhere(&t.in, "NaN and infinity");

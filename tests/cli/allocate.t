@@ -62,6 +62,11 @@ $ printf 'layer\tcandidate\tpenalty\na b\t8\t1\n' > l.tsv; bitgrad allocate --co
 err: bitgrad: plan: "a b" cannot name a layer (no spaces, no '#', no '=', not 'requant')
 exit: 65
 
+# A width of weights alone leaves activations as they are: more bits than any.
+$ printf 'layer candidate penalty bytes priority\na w4 0 8 1\na w4a8 1 4 1\na w4a4 2 2 1\na w8a8 0.5 8 1\n' > l.tsv; bitgrad allocate --costs l.tsv --allocator count:count=1 | awk 'NR == 2 { print $2 }'; bitgrad allocate --costs l.tsv --allocator prefix:steps=rounds --budget bytes=4 | awk 'NR == 2 { print $2 }'
+out: w4a4
+out: w4a8
+
 # One layer.
 $ printf 'layer candidate penalty bytes\na 8 0 8\na 4 1 4\n' > one.tsv; bitgrad allocate --costs one.tsv --budget bytes=5 | sed -n 2p
 out~ a +4 +1 +4
@@ -93,6 +98,12 @@ exit: 64
 $ bitgrad allocate --costs t.tsv --budget bytes=-1
 err: bitgrad: --budget: expected COST=NUMBER of at least 0, got 'bytes=-1'
 exit: 64
+$ bitgrad allocate --costs t.tsv --budget bytes=14 --budget bytes=20
+err: bitgrad: --budget: bytes has two budgets
+exit: 64
+$ sed 's/"c": 8/"a": 8, "b": 4/' o.json > p.json; bitgrad allocate --costs p.json
+err: bitgrad: p.json: layers a and b are tied but pinned to 8 and 4
+exit: 65
 $ bitgrad allocate --costs t.tsv --tie a,conv
 err: bitgrad: --tie: t.tsv has no layer 'conv'
 exit: 64
@@ -180,7 +191,7 @@ $ head -c 17000000 /dev/zero | tr '\0' ' ' > e.tsv; bitgrad allocate --costs e.t
 err~ bitgrad: e.tsv: .*16777216.*
 exit: 65
 $ printf 'layer candidate penalty bytes\na 8 1 1e200\n' > e.tsv; bitgrad allocate --costs e.tsv --budget bytes=1
-err: bitgrad: allocate: layer a, candidate 8: bytes is 1e+200, expected a finite number from 0 to 1e+100
+err: bitgrad: e.tsv:2: layer a, candidate 8: bytes is 1e+200, limit is 1e+100
 exit: 65
 
 $ printf '[{"layer": "a", "candidate": 8, "penalty": 1, "bytes": 2}, {"layer": "a", "candidate": 4, "penalty": 1}]' > e.json; bitgrad allocate --costs e.json

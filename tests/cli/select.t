@@ -36,6 +36,24 @@ out:      12 1
 out: "chosen":2
 out: 1
 
+# A class-count run: asked again, the same from its own trials; they say nothing of a plan that fixes
+# no layer or fixes it at other bits, nor the trials of such a run of this one.
+$ bash go --out classes -q "$(cat all)" 'select={policy: class-count, options: {supported: [16]}}' > /dev/null; bitgrad select classes --out c.txt > c; cmp c.txt classes/plan.txt; grep -c '^fc.*w=s16' c.txt; grep -c 'classes need' c; bitgrad select classes policy=class-count 'options.supported=[8]' | grep -c 'no plan'; bitgrad select classes policy=uniform | grep -c 'no plan'; bash go --out uniform -q "$(cat all)" select.policy=uniform > /dev/null; bitgrad select uniform policy=class-count 'options.supported=[16]' | grep -c 'no plan'
+out: 1
+out: 1
+out: 1
+out: 1
+out: 1
+
+# Layers recorded along training stand in for a stage that recorded none, with their own channels.
+$ bash go --out along -q train.profile_every=1 profile.batches=0 profile.cycles=2 profile.per_channel=true > /dev/null; bitgrad select along policy=gradient-profile options.granularity=channel select.search=count select.count=1 | grep -c 'per channel'
+out: 1
+
+# Missing quantities are found before training.
+$ bash go --out x 'profile.measures=[output-error]' 'select={policy: output-error, options: {metric: kl}}'
+err~ bitgrad: output-error: measure "output-error" has no divergence of weights; measure it so in profile.measures
+exit: 65
+
 # Another policy's live decision equals its replay from the first run.
 $ for p in fisher weight-displacement loss-change; do bash go --out live -q "$(cat all)" select.policy=$p select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; rm -r live; done
 
