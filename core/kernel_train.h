@@ -75,6 +75,9 @@ struct bg_kernel_train_table {
      * how many are not finite. */
     void (*observe)(const struct bg_kernel_train_sums *in, double *partial);
     void (*apply)(const struct bg_kernel_train_apply *in);
+    /* apply and observe of a single term over one part of rows: the same dz and numbers. */
+    void (*apply_observe)(const struct bg_kernel_train_apply *in,
+                          const struct bg_kernel_train_sums *part, double *partial);
     /* One image: each of `pixels` rows of dx is g * factor. */
     void (*spread)(const uint16_t *g, int64_t pixels, int64_t channels, float factor, uint16_t *dx);
     /* One row of outputs y, or of inputs y. */
@@ -129,6 +132,8 @@ void BG_TRAIN_NAME(train_statistics)(const struct bg_kernel_train_sums *in, doub
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
+void BG_TRAIN_NAME(train_apply_observe)(const struct bg_kernel_train_apply *in,
+                                        const struct bg_kernel_train_sums *part, double *partial);
 void BG_TRAIN_NAME(train_forward)(const struct bg_kernel_train_forward *in,
                                   struct bg_kernel_train_seen *seen);
 #endif

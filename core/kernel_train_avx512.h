@@ -160,14 +160,26 @@ INLINE void vec_to_bf16(uint16_t *y, vec x, int64_t n)
     store_upper(y, round_bits(x), n);
 }
 
-/* Two whole vectors. */
-INLINE void vec_to_bf16_two(uint16_t *y, vec x0, vec x1)
+/* The upper halves of two whole vectors. */
+INLINE void pack_upper(uint16_t *y, __m512i x0, __m512i x1)
 {
     const __m512i upper =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
 
-    _mm512_storeu_si512(y, _mm512_permutex2var_epi16(round_bits(x0), upper, round_bits(x1)));
+    _mm512_storeu_si512(y, _mm512_permutex2var_epi16(x0, upper, x1));
+}
+
+/* Two whole vectors. */
+INLINE void vec_to_bf16_two(uint16_t *y, vec x0, vec x1)
+{
+    pack_upper(y, round_bits(x0), round_bits(x1));
+}
+
+/* Two whole vectors of bf16 already. */
+INLINE void vec_keep_bf16_two(uint16_t *y, vec x0, vec x1)
+{
+    pack_upper(y, _mm512_castps_si512(x0), _mm512_castps_si512(x1));
 }
 
 INLINE void vec_to_codes(uint8_t *y, vec x, struct code_limits limits, int64_t n)

@@ -42,18 +42,35 @@ INLINE void add_part(struct lanes *lanes, int k, vec x, int64_t n)
     lanes->max[k] = n == VEC ? high : vec_choose(some, high, lanes->max[k]);
 }
 
+INLINE void start_lanes(const struct seen *to, struct lanes *lanes)
+{
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++) {
+        lanes->sum[k] = lanes->abs[k] = lanes->square[k] = vec_set(0.0f);
+        lanes->min[k] = vec_load(to->min + k * VEC);
+        lanes->max[k] = vec_load(to->max + k * VEC);
+    }
+}
+
+INLINE void add_lanes(const struct lanes *lanes, struct seen *to)
+{
+    UNROLL_FOUR
+    for (int k = 0; k < PARTS; k++) {
+        vec_add_to(to->sum + k * VEC, lanes->sum[k]);
+        vec_add_to(to->abs + k * VEC, lanes->abs[k]);
+        vec_add_to(to->square + k * VEC, lanes->square[k]);
+        vec_store(to->min + k * VEC, lanes->min[k], VEC);
+        vec_store(to->max + k * VEC, lanes->max[k], VEC);
+    }
+}
+
 INLINE void add_run(const uint16_t *x, const struct panel *panel, int64_t start, struct seen *to,
                     bool whole)
 {
     const int64_t end = end_of_run(panel, start);
     struct lanes lanes;
 
-    UNROLL_FOUR
-    for (int k = 0; k < PARTS; k++) {
-        lanes.sum[k] = lanes.abs[k] = lanes.square[k] = vec_set(0.0f);
-        lanes.min[k] = vec_load(to->min + k * VEC);
-        lanes.max[k] = vec_load(to->max + k * VEC);
-    }
+    start_lanes(to, &lanes);
     for (int64_t i = start; i < end; i++) {
         const uint16_t *at = x + panel->at + i * panel->step;
         UNROLL_FOUR
@@ -64,14 +81,7 @@ INLINE void add_run(const uint16_t *x, const struct panel *panel, int64_t start,
             add_part(&lanes, k, vec_from_bf16(at + k * VEC, n), n);
         }
     }
-    UNROLL_FOUR
-    for (int k = 0; k < PARTS; k++) {
-        vec_add_to(to->sum + k * VEC, lanes.sum[k]);
-        vec_add_to(to->abs + k * VEC, lanes.abs[k]);
-        vec_add_to(to->square + k * VEC, lanes.square[k]);
-        vec_store(to->min + k * VEC, lanes.min[k], VEC);
-        vec_store(to->max + k * VEC, lanes.max[k], VEC);
-    }
+    add_lanes(&lanes, to);
 }
 
 #if BG_TRAIN_AVX512
@@ -231,26 +241,108 @@ static void add_slowly(const struct bg_kernel_train_sums *in, int64_t c, double 
         partial[i * in->channels + c] = seen[i];
 }
 
+static void start_seen(struct seen *seen)
+{
+    memset(seen, 0, sizeof *seen);
+    for (int j = 0; j < LANES; j++) {
+        seen->min[j] = INFINITY;
+        seen->max[j] = -INFINITY;
+    }
+}
+
+/* The block's numbers; channels that f32 could not hold once more. */
+static void finish(const struct bg_kernel_train_sums *in, const struct panel *panel,
+                   struct seen *seen, double *partial)
+{
+    const int64_t stride = in->channels;
+
+    fold(panel, seen->sum, partial + SEEN_SUM * stride + in->channel);
+    fold(panel, seen->abs, partial + SEEN_ABS * stride + in->channel);
+    fold(panel, seen->square, partial + SEEN_SQUARE * stride + in->channel);
+    fold_extremes(panel, seen, stride, partial + in->channel);
+    for (int64_t c = in->channel; c < in->channel + panel->channels; c++)
+        if (!is_plain(partial, stride, c))
+            add_slowly(in, c, partial);
+}
+
 void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial)
 {
     const struct panel panel = make_panel(in);
-    const int64_t stride = in->channels;
-    struct seen seen = {{0}, {0}, {0}, {0}, {0}};
+    struct seen seen;
 
-    for (int j = 0; j < LANES; j++) {
-        seen.min[j] = INFINITY;
-        seen.max[j] = -INFINITY;
-    }
+    start_seen(&seen);
     for (int64_t i = 0; i < panel.count; i += RUN)
         if (all_whole(&panel, end_of_run(&panel, i)))
             add_whole_run(in->z[0], &panel, i, &seen);
         else
             add_any_run(in->z[0], &panel, i, &seen);
-    fold(&panel, seen.sum, partial + SEEN_SUM * stride + in->channel);
-    fold(&panel, seen.abs, partial + SEEN_ABS * stride + in->channel);
-    fold(&panel, seen.square, partial + SEEN_SQUARE * stride + in->channel);
-    fold_extremes(&panel, &seen, stride, partial + in->channel);
-    for (int64_t c = in->channel; c < in->channel + panel.channels; c++)
-        if (!is_plain(partial, stride, c))
-            add_slowly(in, c, partial);
+    finish(in, &panel, &seen, partial);
+}
+
+/* dz of n elements from `at` on, rounded; 0 behind them. */
+INLINE vec gradient_of(const struct bg_kernel_train_apply *in, int64_t at, int k, int64_t n)
+{
+    const vec g = vec_from_bf16(in->g + at, n), z = vec_from_bf16(in->z[0] + at, n);
+    const vec a = vec_load(in->a[0] + k * VEC), b = vec_load(in->b[0] + k * VEC);
+    const vec dz = vec_round(vec_fma(a, g, vec_fma(b, z, vec_load(in->c[0] + k * VEC))));
+
+    return n == VEC ? dz : vec_keep(dz, first_lanes(n));
+}
+
+static void apply_whole_run(const struct bg_kernel_train_apply *in, const struct panel *panel,
+                            int64_t start, struct seen *to)
+{
+    const int64_t end = end_of_run(panel, start);
+    struct lanes lanes;
+
+    start_lanes(to, &lanes);
+    for (int64_t i = start; i < end; i++) {
+        const int64_t at = panel->at + i * panel->step;
+        UNROLL_FOUR
+        for (int k = 0; k < PARTS; k += 2) {
+            const vec left = gradient_of(in, at + k * VEC, k, VEC);
+            const vec right = gradient_of(in, at + (k + 1) * VEC, k + 1, VEC);
+            vec_keep_bf16_two(in->dz[0] + at + k * VEC, left, right);
+            add_part(&lanes, k, left, VEC);
+            add_part(&lanes, k + 1, right, VEC);
+        }
+    }
+    add_lanes(&lanes, to);
+}
+
+static void apply_any_run(const struct bg_kernel_train_apply *in, const struct panel *panel,
+                          int64_t start, struct seen *to)
+{
+    const int64_t end = end_of_run(panel, start);
+    struct lanes lanes;
+
+    start_lanes(to, &lanes);
+    for (int64_t i = start; i < end; i++)
+        for (int k = 0; k < PARTS; k++) {
+            const int64_t n = part_size(panel, i, k);
+            const int64_t at = panel->at + i * panel->step + k * VEC;
+            if (n <= 0)
+                break;
+            const vec dz = gradient_of(in, at, k, n);
+            vec_keep_bf16(in->dz[0] + at, dz, n);
+            add_part(&lanes, k, dz, n);
+        }
+    add_lanes(&lanes, to);
+}
+
+void BG_TRAIN_NAME(train_apply_observe)(const struct bg_kernel_train_apply *in,
+                                        const struct bg_kernel_train_sums *part, double *partial)
+{
+    const struct panel panel = make_panel(part);
+    struct bg_kernel_train_sums made = *part;
+    struct seen seen;
+
+    start_seen(&seen);
+    for (int64_t i = 0; i < panel.count; i += RUN)
+        if (all_whole(&panel, end_of_run(&panel, i)))
+            apply_whole_run(in, &panel, i, &seen);
+        else
+            apply_any_run(in, &panel, i, &seen);
+    made.z[0] = in->dz[0];
+    finish(&made, &panel, &seen, partial);
 }

@@ -209,6 +209,12 @@ INLINE void vec_to_bf16_two(uint16_t *y, vec x0, vec x1)
     vec_to_bf16(y + VEC, x1, VEC);
 }
 
+INLINE void vec_keep_bf16_two(uint16_t *y, vec x0, vec x1)
+{
+    vec_keep_bf16(y, x0, VEC);
+    vec_keep_bf16(y + VEC, x1, VEC);
+}
+
 /* Between its limits |x| is at most 255, where the constant of core/kernel_grid.c rounds. */
 INLINE void vec_to_codes(uint8_t *y, vec x, struct code_limits limits, int64_t n)
 {

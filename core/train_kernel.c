@@ -177,10 +177,18 @@ static void apply_seen(const struct bg_kernel_train_table *table,
     const int64_t step = bg_block_rows(in->channels), panels = bg_panel_count(in->channels);
     const int64_t blocks = bg_block_count(in->rows, in->channels);
     const struct bg_kernel_train_sums rows = {.rows = in->rows, .channels = in->channels};
+    /* a norm's gradient alone, whose numbers stand for every lane of a vector */
+    const bool fused = in->terms == 1 && in->b[0] != NULL && BG_TRAIN_LANES % in->channels == 0;
 
 #pragma omp parallel for schedule(static) if (in->rows * in->channels >= SMALL)
     for (int64_t b = 0; b < blocks; b++) {
         struct bg_kernel_train_apply range = *all;
+        const struct bg_kernel_train_sums whole = bg_part_of(&rows, b * panels);
+        if (fused) {
+            table->apply_observe(all, &whole,
+                                 bg_sums_of(in->seen[0], in->channels, BG_TRAIN_SEEN, b));
+            continue;
+        }
         range.first = b * step * in->channels;
         range.n = bg_smaller(step, in->rows - b * step) * in->channels;
         table->apply(&range);

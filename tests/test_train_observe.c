@@ -220,3 +220,72 @@ Test(train_observe, adds_to_what_is_there)
     cr_expect(twice.max > 2.0f && twice.max < 0.55f * 6.75f);
     destroy(&t);
 }
+
+struct applied {
+    uint16_t dz[2][4001 * 10];
+    struct bg_stats stats[2];
+    double square[2][CHANNELS];
+};
+
+/* Observed on the way (fused when `terms` is 1 and channels divide a vector), and afterwards. */
+static void apply_both(const struct bg_kernel_train_table *table, struct trial *t, int terms,
+                       struct applied *out)
+{
+    const int64_t n = t->in.rows * t->in.channels;
+    float numbers[3][CHANNELS];
+    static uint16_t g[4001 * 10];
+
+    fill(g, n, -0.4f, 3.0f);
+    for (int64_t c = 0; c < t->in.channels; c++)
+        for (int i = 0; i < 3; i++)
+            numbers[i][c] = 0.5f + (float)((c * 3 + i) % 5) * 0.25f;
+    for (int seen = 0; seen < 2; seen++) {
+        struct bg_train_apply pass = {
+            .rows = t->in.rows, .channels = t->in.channels, .g = g, .terms = terms};
+        uint16_t *other = NULL;
+        cr_assert(bg_alloc(&other, n, sizeof *other) == BG_OK);
+        for (int i = 0; i < terms; i++) {
+            pass.z[i] = t->x;
+            pass.a[i] = numbers[0];
+            pass.b[i] = numbers[1];
+            pass.c[i] = numbers[2];
+            pass.dz[i] = i == 0 ? out->dz[seen] : other;
+        }
+        pass.seen[0] = seen == 1 ? t->in.scratch : NULL;
+        bg_kernel_train_apply(table, &pass);
+        t->in.x = out->dz[seen];
+        t->in.summed = seen == 1;
+        t->in.square = out->square[seen];
+        t->in.stats = &out->stats[seen];
+        bg_kernel_train_observe(table, &t->in);
+        bg_free(other);
+    }
+}
+
+/* The pass that writes dz adds it up to the same bits as one that reads it. */
+Test(train_observe, on_the_way_equals_afterwards)
+{
+    static struct applied applied;
+
+    for (int s = 2; s < SHAPES; s++)
+        for (int v = 0; v < bg_kernel_variant_count(); v++)
+            for (int terms = 1; terms <= 2; terms++) {
+                struct trial t;
+                double *own;
+                if (shapes[s][0] * shapes[s][1] > 4001 * 10)
+                    continue;
+                make(&t, shapes[s][0], shapes[s][1]);
+                own = t.in.square;
+                fill(t.x, shapes[s][0] * shapes[s][1], -0.45f, 1.0f);
+                memset(&applied, 0, sizeof applied);
+                apply_both(bg_kernel_variant(v)->train, &t, terms, &applied);
+                cr_expect(memcmp(applied.dz[0], applied.dz[1], sizeof applied.dz[0]) == 0);
+                cr_expect(memcmp(&applied.stats[0], &applied.stats[1], sizeof applied.stats[0]) ==
+                          0);
+                cr_expect(memcmp(applied.square[0], applied.square[1], sizeof applied.square[0]) ==
+                          0);
+                cr_expect(applied.stats[0].count == shapes[s][0] * shapes[s][1]);
+                t.in.square = own;
+                destroy(&t);
+            }
+}
