@@ -13,6 +13,7 @@
 #include "autograd/integer_private.h"
 #include "core/kernel.h"
 #include "core/mem.h"
+#include "core/store.h"
 #include "core/train_conv.h"
 #include "core/train_kernel.h"
 
@@ -140,14 +141,16 @@ static void pack_weights(struct bg_coded *coded, const struct bg_param *weight)
 {
     const struct bg_grid *grid = &weight->quantizer->grid;
     const float *w = bg_f32(&weight->value);
+    const int8_t *codes = bg_store_s8(weight);
     int64_t n = coded->fan_in;
 
     for (int64_t o = 0; o < coded->outputs; o++) {
         int64_t channel = grid->channels == 1 ? 0 : o;
         coded->scale[o] = grid->scale[channel];
-        bg_kernel_encode_s8(grid, channel, w + o * n, n, coded->weights + o * n);
+        if (codes == NULL)
+            bg_kernel_encode_s8(grid, channel, w + o * n, n, coded->weights + o * n);
     }
-    bg_train_conv_pack(coded->conv, coded->weights);
+    bg_train_conv_pack(coded->conv, codes == NULL ? coded->weights : codes);
 }
 
 /* Values that lie on the grid are encoded to the nearest code, however they came there. */

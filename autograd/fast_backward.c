@@ -123,7 +123,7 @@ static enum bg_status weight_gradient(struct bg_fast *fast, struct bg_fast_term 
         term->factor[o] = bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o);
         bg_grid_clip_limits(grid, grid->channels == 1 ? 0 : o, &term->low[o], &term->high[o]);
     }
-    if (!grid->binary && !apart) {
+    if (!grid->binary && !apart && weight->store == NULL) {
         to.w = bg_f32(&weight->value);
         to.low = term->low;
         to.high = term->high;

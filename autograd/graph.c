@@ -27,6 +27,7 @@ void bg_graph_destroy(struct bg_graph *graph)
 {
     if (graph == NULL)
         return;
+    bg_graph_free_weights(graph);
     for (int i = 0; i < graph->quantizers; i++)
         bg_quantizer_free(graph->quantizer[i]);
     bg_free(graph->quantizer);

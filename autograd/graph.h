@@ -13,6 +13,7 @@
 #include "core/param.h"
 #include "core/plan.h"
 #include "core/source.h"
+#include "core/store.h"
 #include "core/tensor.h"
 
 struct bg_graph;
@@ -117,6 +118,22 @@ struct bg_quantizer *bg_graph_quantizer(const struct bg_graph *graph, int index)
  * gamma 1, beta 0, running mean 0 and variance 1. Drawn per parameter name: adding a layer moves no
  * other layer's draw. */
 void bg_graph_initialise(struct bg_graph *graph, uint64_t seed);
+
+/* Weights in integers (core/store.h). Programs need not be made anew: they ask for what is there.
+ */
+struct bg_hold {
+    struct bg_store_spec spec;
+    double headroom;   /* of the grid beyond the range of the weights, >= 1 */
+    bool power_of_two; /* its steps */
+    bool resumed;      /* the parameter must have such a store already */
+};
+/* The master becomes a store on a grid of its own, which then stays; a store of another kind is
+ * turned into this one; an equal one is left as it is. On failure the parameter is as before. */
+BG_MUST enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold);
+/* The store becomes an f32 master again. */
+BG_MUST enum bg_status bg_param_release(struct bg_param *param);
+/* Takes a store of the parameter's size, bits and channels in place of what it has. */
+void bg_param_take_store(struct bg_param *param, struct bg_store *store);
 
 /* Has the plan on the graph an integer model (integer.h)? If not, *why (may be NULL) names the
  * layer: "layer conv1: a=f32 has no integer form"; "" without a plan. */

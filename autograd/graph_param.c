@@ -8,6 +8,7 @@
 
 #include "autograd/op.h"
 #include "core/rng.h"
+#include "core/store.h"
 
 enum bg_status bg_graph_reserve_params(struct bg_graph *graph, int count)
 {
@@ -61,11 +62,18 @@ enum bg_status bg_node_param(struct bg_node *node, const char *suffix, enum bg_p
     TRY(bg_arena_alloc(arena, &model, 1, sizeof *model));
     param = &model->param;
     param->kind = kind;
-    TRY(bg_arena_alloc(arena, &param->value.data, count, sizeof(float)));
-    if (bg_param_trainable(param)) {
-        TRY(bg_arena_alloc(arena, &param->grad.data, count, sizeof(float)));
-        TRY(bg_arena_alloc(arena, &param->state.data, count, sizeof(float)));
+    if (kind == BG_PARAM_WEIGHT) {
+        model->next = node->graph->weights;
+        node->graph->weights = model;
+        TRY(bg_alloc(&param->value.data, count, sizeof(float)));
+        TRY(bg_alloc(&param->state.data, count, sizeof(float)));
+    } else {
+        TRY(bg_arena_alloc(arena, &param->value.data, count, sizeof(float)));
     }
+    if (bg_param_trainable(param))
+        TRY(bg_arena_alloc(arena, &param->grad.data, count, sizeof(float)));
+    if (bg_param_trainable(param) && param->state.data == NULL)
+        TRY(bg_arena_alloc(arena, &param->state.data, count, sizeof(float)));
     TRY(bg_model_param_set(model, node->name, suffix, kind, shape));
     param->layer = node->layer;
     for (int64_t i = 0; i < count; i++)
@@ -120,8 +128,13 @@ static void draw_weights(struct bg_param *weight, int64_t groups, uint64_t seed)
     double deviation = sqrt(2.0 / (double)fan(weight, groups));
     int64_t count = bg_tensor_count(&weight->value);
 
-    for (int64_t i = 0; i < count; i++)
-        bg_f32(&weight->value)[i] = (float)(deviation * bg_rng_normal(&rng, (uint64_t)i));
+    for (int64_t i = 0; i < count; i++) {
+        const float value = (float)(deviation * bg_rng_normal(&rng, (uint64_t)i));
+        if (weight->store != NULL)
+            bg_store_put(weight->store, &weight->quantizer->grid, i, value);
+        else
+            bg_f32(&weight->value)[i] = value;
+    }
 }
 
 static void fill(struct bg_tensor *tensor, float value)

@@ -1,9 +1,11 @@
 /* The values of an integer model: weight codes, m, c and limits from the graph's present parameters
  * and ranges, exactly as core/NUMERICS.md, "Integer evaluation", orders the operations. */
 #include <math.h>
+#include <string.h>
 
 #include "autograd/integer_private.h"
 #include "core/kernel.h"
+#include "core/store.h"
 
 enum { WEIGHT, BIAS };
 enum { GAMMA, BETA, MEAN, VAR };
@@ -29,9 +31,13 @@ static void encode_weights(const struct bg_param *weight, const float *m, bool n
     const struct bg_grid *grid = &weight->quantizer->grid;
     int64_t outputs = weight->value.shape.dims[0], n = bg_tensor_count(&weight->value) / outputs;
     const float *w = bg_f32(&weight->value);
+    const int8_t *stored = bg_store_s8(weight);
 
     for (int64_t o = 0; o < outputs; o++) {
-        bg_kernel_encode_s8(grid, grid->channels == 1 ? 0 : o, w + o * n, n, codes + o * n);
+        if (stored != NULL)
+            memcpy(codes + o * n, stored + o * n, (size_t)n);
+        else
+            bg_kernel_encode_s8(grid, grid->channels == 1 ? 0 : o, w + o * n, n, codes + o * n);
         if (negative && m[o] < 0.0f)
             for (int64_t i = 0; i < n; i++)
                 codes[o * n + i] = (int8_t)-codes[o * n + i];

@@ -60,6 +60,7 @@ struct bg_model_param {
     uint64_t seen, seen_step; /* versions of value and learned step that the grid was fitted to */
     uint64_t projected;       /* serial that forward holds */
     bool grad_finite;         /* who wrote grad in this backward has looked */
+    struct bg_model_param *next; /* weights: the graph's list of those with memory of their own */
 };
 
 static inline struct bg_model_param *bg_model_param(struct bg_param *param)
@@ -71,7 +72,8 @@ struct bg_graph {
     struct bg_arena *arena; /* nodes, attributes, parameters; not quantizers and learned steps */
     int nodes, params, layers, quantizers;
     int node_room, param_room, layer_room;
-    int programs; /* that exist: quantizers cannot change under them */
+    int programs;                   /* that exist: quantizers cannot change under them */
+    struct bg_model_param *weights; /* value, state and store are on the heap: they come and go */
     struct bg_node **node;
     struct bg_param **param;
     struct bg_node **layer;
@@ -190,6 +192,17 @@ BG_MUST enum bg_status bg_node_end(struct bg_node *node, struct bg_node **out);
 /* All of it, for ops without parameters. */
 BG_MUST enum bg_status bg_node_add_plain(struct bg_graph *graph, const struct bg_node_spec *spec,
                                          struct bg_node **out);
+
+/* graph_store.c: values, states and stores of all weights, also of nodes that never entered. */
+void bg_graph_free_weights(struct bg_graph *graph);
+/* Has a layer what its line's update method moves? */
+BG_MUST enum bg_status bg_param_check_update(const struct bg_plan_layer *layer);
+/* Puts what the plan says (NULL: nothing) into the layer's weight. */
+void bg_param_note_update(const struct bg_node *layer, const struct bg_plan *plan);
+/* Does the weight keep its store under a plan that says this of its layer? */
+bool bg_param_keeps_store(const struct bg_param *param, const struct bg_plan_layer *layer);
+/* Memory of a projection, for programs that read f32. */
+BG_MUST enum bg_status bg_param_make_forward(struct bg_param *param);
 
 /* graph_param.c: the list of parameters, which learned steps enter and leave. */
 BG_MUST enum bg_status bg_graph_reserve_params(struct bg_graph *graph, int count);

@@ -6,6 +6,7 @@
 #include "autograd/integer_private.h"
 #include "autograd/op.h"
 #include "core/method.h"
+#include "core/store.h"
 
 /* The quantizers the graph will have. */
 struct draft {
@@ -70,13 +71,7 @@ static enum bg_status check_formats(const struct bg_plan_layer *layer)
                        "layer %s: %s is asked in %d bits of a format that is not available for it",
                        layer->name, keys[role], bg_spec_bits(&layer->spec[role]));
     }
-    if (layer->update_bits != 0)
-        return bg_fail(BG_E_UNSUPPORTED, "layer %s: u=%s:%d is not available, only u=sgd",
-                       layer->name, layer->update, layer->update_bits);
-    if (strcmp(layer->update, "sgd") != 0)
-        return bg_fail(BG_E_UNSUPPORTED, "layer %s: u=%s is not available, only u=sgd", layer->name,
-                       layer->update);
-    return BG_OK;
+    return bg_param_check_update(layer);
 }
 
 static bool can_keep(const struct bg_quantizer *old, const struct bg_quantizer_spec *wanted)
@@ -284,9 +279,27 @@ static void set_weight_quantizer(struct bg_param *weight, struct bg_quantizer *q
 {
     weight->quantizer = quantizer;
     weight->forward.data = weight->value.data;
-    if (quantizer != NULL)
+    if (quantizer != NULL) /* NULL beside a store, until a program wants it */
         weight->forward.data = ((struct bg_model_quantizer *)(void *)quantizer)->forward;
     bg_model_param(weight)->seen = 0;
+}
+
+/* Stores that the plan has no place for become f32 values, before the grids they lie on go. */
+static enum bg_status release_stores(const struct bg_graph *graph, const struct draft *draft)
+{
+    enum bg_status rc = BG_OK;
+
+    for (int i = 0; i < graph->layers; i++) {
+        struct bg_param *weight = graph->layer[i]->param[0];
+        const struct bg_plan_layer *line =
+            draft->plan == NULL ? NULL : bg_plan_find(draft->plan, graph->layer[i]->name);
+        if (weight->store == NULL ||
+            (draft->weight[i] == weight->quantizer && bg_param_keeps_store(weight, line)))
+            continue;
+        TRY(bg_param_release(weight));
+    }
+out:
+    return rc;
 }
 
 /* Cannot fail: room for the learned steps was made before. */
@@ -297,8 +310,10 @@ static void commit(struct bg_graph *graph, struct draft *draft)
 
     for (int i = 0; i < graph->nodes; i++)
         graph->node[i]->quantizer = draft->activation[i];
-    for (int i = 0; i < graph->layers; i++)
+    for (int i = 0; i < graph->layers; i++) {
         set_weight_quantizer(graph->layer[i]->param[0], draft->weight[i]);
+        bg_param_note_update(graph->layer[i], draft->plan);
+    }
     for (int i = 0; i < draft->count; i++) {
         struct bg_quantizer *quantizer = draft->list[i];
         bool weight = quantizer->target == BG_TARGET_WEIGHT;
@@ -333,6 +348,7 @@ enum bg_status bg_graph_quantize(struct bg_graph *graph, const struct bg_plan *p
     if (plan != NULL)
         TRY(fill_draft(&draft));
     TRY(bg_graph_reserve_params(graph, graph->params + draft.count));
+    TRY(release_stores(graph, &draft));
     commit(graph, &draft);
 out:
     free_others(draft.list, draft.count, graph->quantizer, graph->quantizers);

@@ -14,6 +14,7 @@
 
 #include "core/kernel.h"
 #include "core/method.h"
+#include "core/store.h"
 
 /* Fewer values than this are encoded on the calling thread: waking others costs more. */
 #define ENCODE_SMALL 32768
@@ -86,6 +87,8 @@ static enum bg_status fit_weights(struct bg_param *param)
     enum bg_status rc = BG_OK;
     struct bg_quantizer *quantizer = param->quantizer;
 
+    if (param->store != NULL) /* its grid moves by powers of two, with it */
+        goto out;
     if (quantizer->step != NULL) {
         TRY(fit_learned(param));
     } else {
@@ -100,6 +103,16 @@ out:
     return rc;
 }
 
+static void project_store(struct bg_param *param)
+{
+    const struct bg_grid *grid = &param->quantizer->grid;
+    float *forward = bg_f32(&param->forward);
+    int64_t n = channel_size(param), count = bg_tensor_count(&param->value);
+
+    for (int64_t i = 0; forward != NULL && i < count; i++)
+        forward[i] = (float)bg_store_code(param->store, i) * grid->scale[i / n];
+}
+
 static void project_weights(struct bg_param *param)
 {
     struct bg_quantizer *quantizer = param->quantizer;
@@ -107,6 +120,10 @@ static void project_weights(struct bg_param *param)
 
     quantizer->clipped = 0;
     quantizer->seen = bg_tensor_count(&param->value);
+    if (param->store != NULL) {
+        project_store(param);
+        return;
+    }
     for (int64_t c = 0; c < quantizer->grid.channels; c++) {
         int64_t clipped = 0;
         bg_kernel_project(&quantizer->grid, c, bg_f32(&param->value) + c * n, n,
@@ -162,6 +179,10 @@ static bool encode_rows(struct bg_param *param, int64_t first, int64_t last, boo
     struct bg_sink *sink = param->sink;
     int64_t n = bg_tensor_count(&param->value) / param->value.shape.dims[0];
 
+    if (param->store != NULL) {
+        sink->pack(sink->self, first, last, bg_store_s8(param) + first * n);
+        return true;
+    }
     for (int64_t o = first; o < last; o++) {
         if (fit && fit_channel(param, o) != BG_OK)
             return false;
@@ -177,6 +198,8 @@ static bool settle_begin(struct bg_param *param)
 {
     struct bg_quantizer *quantizer = param->quantizer;
 
+    if (param->store != NULL)
+        return bg_store_s8(param) != NULL;
     if (quantizer == NULL || quantizer->step != NULL ||
         quantizer->grid.channels != param->value.shape.dims[0])
         return false;
@@ -243,7 +266,7 @@ void bg_param_straight_through(struct bg_param *param)
     const struct bg_quantizer *quantizer = param->quantizer;
     int64_t n = 0;
 
-    if (quantizer == NULL)
+    if (quantizer == NULL || param->store != NULL) /* codes are inside their grid */
         return;
     n = channel_size(param);
     for (int64_t c = 0; c < quantizer->grid.channels; c++) {

@@ -30,6 +30,7 @@ enum bg_status bg_weighted_compile(const struct bg_compile *compile, struct bg_s
             goto out;
         rc = BG_OK;
     }
+    TRY(bg_param_make_forward(step->node->param[0]));
     if (compile->compute == BG_COMPUTE_EXACT)
         TRY(bg_dnn_conv_create(&state->conv, shape, step->node->params > 1, compile->train,
                                compile->train && compile->need_dx));
@@ -54,6 +55,10 @@ enum bg_status bg_weighted_forward(struct bg_step *step, const struct bg_run *ru
     if (state->coded != NULL) {
         TRY(bg_coded_forward(state->coded, step));
         goto out;
+    }
+    if (w == NULL) { /* a program older than the store */
+        TRY(bg_param_make_forward(step->node->param[0]));
+        w = bg_f32(&weight->param.forward);
     }
     if (run->compute == BG_COMPUTE_REFERENCE) {
         bg_ref_conv_forward(&state->shape, src, w, bias, dst);

@@ -39,10 +39,14 @@ struct bg_update_method {
     size_t options_size;
     /* Bytes of state per weight, for reports. */
     double (*state_bytes)(const void *options);
-    /* Moves param->value using param->grad and param->state, best by bg_param_move, so that codes
-     * are made on the way; the caller raises param->version by 1 then, and nothing else changes the
-     * value in between. Threaded inside, same bits for any thread count. `decay` is false for
-     * parameters that take no weight decay. */
+    /* Integer methods: makes the weights what the method moves (core/store.h), in the plan's `bits`
+     * (0 = it does not say); `resumed`: they must be so already. NULL: moves f32 values, any
+     * parameter's. Options of a method that has this begin with the optimizer's. */
+    enum bg_status (*prepare)(const void *options, struct bg_param *param, int bits, bool resumed);
+    /* Moves param->value (or param->store) using param->grad and param->state, best by
+     * bg_param_move, so that codes are made on the way; the caller raises param->version by 1 then,
+     * and nothing else changes the value in between. Threaded inside, same bits for any thread
+     * count. `decay` is false for parameters that take no weight decay. */
     enum bg_status (*update)(const void *options, struct bg_param *param,
                              const struct bg_update_moment *moment, bool decay);
 };

@@ -14,6 +14,7 @@
 #include "core/text.h"
 
 struct bg_param;
+struct bg_store;
 struct bg_range_method;
 
 enum bg_quantizer_target { BG_TARGET_WEIGHT, BG_TARGET_ACTIVATION };
@@ -72,7 +73,7 @@ struct bg_param {
     char name[BG_NAME_MAX]; /* "conv1.weight" */
     enum bg_param_kind kind;
     int layer;              /* index among the plan's layers; -1 = belongs to none */
-    struct bg_tensor value; /* f32 master, logical layout */
+    struct bg_tensor value; /* f32 master, logical layout; no data when there is a store */
     struct bg_tensor grad;  /* f32, same shape; no data when not trainable */
     struct bg_tensor state; /* f32 optimizer state (momentum), same shape, zero at start */
     struct bg_tensor
@@ -80,6 +81,9 @@ struct bg_param {
     struct bg_quantizer *quantizer; /* NULL: forward is the f32 value */
     uint64_t version;               /* rises with every change of value: packed copies compare it */
     struct bg_sink *sink;           /* NULL: nobody reads codes */
+    struct bg_store *store;         /* the weights in integers (core/store.h); NULL: value */
+    char update[BG_NAME_MAX];       /* weights: how the plan moves them; "" = not said */
+    int update_bits;                /* and its bits, 0 = not said */
 };
 
 static inline bool bg_param_trainable(const struct bg_param *param)

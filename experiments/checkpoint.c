@@ -91,7 +91,7 @@ static enum bg_status check_finite(const struct bg_run *run)
     for (int i = 0; i < bg_graph_param_count(graph); i++) {
         const struct bg_param *param = bg_graph_param(graph, i);
         int64_t count = bg_tensor_count(&param->value);
-        bool finite = bg_kernel_all_finite(bg_f32(&param->value), count);
+        bool finite = param->store || bg_kernel_all_finite(bg_f32(&param->value), count);
         if (finite && (!param->state.data || bg_kernel_all_finite(bg_f32(&param->state), count)))
             continue;
         return bg_fail(BG_E_NUMERIC, "%s%s is not finite and cannot be saved; a lower lr may help",

@@ -131,6 +131,8 @@ static enum bg_status check_update(const struct bg_train_options *train, const c
         return BG_OK;
     (void)snprintf(path, sizeof path, "%s.options", section);
     READ(bg_update_choose(train->update, train->update_options, path, &update, &options, errors));
+    (void)snprintf(path, sizeof path, "%s.updates", section);
+    READ(bg_updates_check(train->updates, path, errors));
 out:
     bg_free(options);
     return rc;
@@ -272,6 +274,17 @@ static void print_options(const struct bg_option *table, const void *options, st
     bg_options_print(table, options, 4, text);
 }
 
+/* One subtree of a section, as it was written. */
+static void print_node(const struct bg_option *table, const char *key, const void *options,
+                       struct bg_text *text)
+{
+    struct bg_option one[2] = {{.key = NULL}, {.key = NULL}};
+    for (int i = 0; table[i].key; i++)
+        if (!strcmp(table[i].key, key))
+            one[0] = table[i];
+    bg_options_print(one, options, 2, text);
+}
+
 static enum bg_status print_training(const char *section, const struct bg_train_options *train,
                                      struct bg_text *text, struct bg_text *errors)
 {
@@ -282,6 +295,8 @@ static enum bg_status print_training(const char *section, const struct bg_train_
     print_plain(bg_train_options_table, train, 2, text);
     TRY(bg_update_choose(train->update, train->update_options, section, &method, &options, errors));
     print_options(method->options, options, text);
+    if (train->updates)
+        print_node(bg_train_options_table, "updates", train, text);
 out:
     bg_free(options);
     return rc;

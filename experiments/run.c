@@ -12,7 +12,8 @@
 #include "core/log.h"
 #include "core/mem.h"
 
-#define TEXT_LIMIT (1 << 24)
+#define TEXT_LIMIT  (1 << 24)
+#define UPDATES_MAX 64
 
 static_assert(sizeof((struct bg_evaluation *)0)->class_count == BG_RECORD_CLASSES * sizeof(int64_t),
               "an evaluation holds every class of a record");
@@ -155,20 +156,24 @@ out:
     return rc;
 }
 
-/* All layers are moved by the section's one method. */
-static enum bg_status check_methods(const struct bg_plan *plan, const char *path,
-                                    const char *section, const struct bg_train_options *options)
+/* Every method that the plan names is one that there is. */
+static enum bg_status check_methods(const struct bg_plan *plan, const char *path)
 {
+    const char *names[UPDATES_MAX], *near;
+    int count = 0;
+    for (; count < UPDATES_MAX && bg_update_methods[count]; count++)
+        names[count] = bg_update_methods[count]->name;
     for (int i = 0; i < plan->count; i++) {
         const struct bg_plan_layer *layer = &plan->layer[i];
-        char bits[16] = "";
-        if (!strcmp(layer->update, options->update) && !layer->update_bits)
+        bool known = false;
+        for (int m = 0; m < count; m++)
+            known = known || !strcmp(layer->update, names[m]);
+        if (known)
             continue;
-        if (layer->update_bits)
-            (void)snprintf(bits, sizeof bits, ":%d", layer->update_bits);
-        return bg_fail(BG_E_UNSUPPORTED,
-                       "%s: layer %s: u=%s%s is not available, %s.update moves all layers by %s",
-                       path, layer->name, layer->update, bits, section, options->update);
+        near = bg_text_nearest(layer->update, names, count);
+        return bg_fail(BG_E_DATA, "%s: layer %s: u=%s: there is no such update method%s%s%s", path,
+                       layer->name, layer->update, near ? ", did you mean " : "", near ? near : "",
+                       near ? "?" : "");
     }
     return BG_OK;
 }
@@ -188,9 +193,7 @@ static enum bg_status read_given(struct bg_run *run)
         goto out;
     TRY(bg_file_read(path, TEXT_LIMIT, &text, &length));
     TRY(bg_plan_parse(&run->given, path, text));
-    if (*run->recipe->quantize.plan)
-        TRY(check_methods(&run->given, path, "train", &run->recipe->train));
-    TRY(check_methods(&run->given, path, "finetune", &run->recipe->finetune));
+    TRY(check_methods(&run->given, path));
     rc = bg_run_apply(run, &run->given);
     if (rc != BG_OK)
         rc = strstr(bg_error(), path) ? rc : bg_fail_prefix(rc, "%s: ", path);

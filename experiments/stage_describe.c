@@ -66,14 +66,17 @@ out:
 }
 
 /* Codes of one layer's weights. Without a grid of at most 8 bits: on a grid for counting only. */
-static enum bg_status encode(const struct bg_param *weight, int32_t *codes)
+static enum bg_status encode(const struct bg_param *weight, const float *values, int32_t *codes)
 {
-    const float *values = bg_f32(&weight->value);
     int64_t count = bg_tensor_count(&weight->value);
     int64_t channels = weight->value.shape.dims[0];
     const struct bg_quantizer *quantizer = weight->quantizer;
     float largest = 0.0f, scale;
 
+    for (int64_t i = 0; bg_store_s8(weight) && i < count; i++)
+        codes[i] = bg_store_code(weight->store, i);
+    if (bg_store_s8(weight))
+        return BG_OK;
     if (quantizer && quantizer->grid.bits <= HISTOGRAM_BITS) {
         int64_t grids = quantizer->grid.channels, each = count / grids;
         if (grids != 1 && grids != channels)
@@ -96,10 +99,13 @@ static enum bg_status histogram(struct bg_run *run, int layer)
     const struct bg_param *weight = bg_graph_layer_weight(run->net->graph, layer);
     int64_t count = bg_tensor_count(&weight->value), bins[256] = {0};
     int32_t *codes = NULL;
+    float *values = NULL;
     enum bg_status rc = BG_OK;
 
     TRY(bg_alloc(&codes, count, sizeof *codes));
-    TRY(encode(weight, codes));
+    TRY(bg_alloc(&values, count, sizeof *values));
+    bg_param_read(weight, 0, count, values);
+    TRY(encode(weight, values, codes));
     for (int64_t i = 0; i < count; i++)
         bins[(codes[i] + 128) & 255]++;
     for (int b = 0; b < 256; b++) {
@@ -112,6 +118,7 @@ static enum bg_status histogram(struct bg_run *run, int layer)
         row[BG_WEIGHT_COUNT].integer = bins[b];
     }
 out:
+    bg_free(values);
     bg_free(codes);
     return rc;
 }

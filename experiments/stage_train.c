@@ -1,6 +1,7 @@
 /* Training and fine-tuning: the trainer's rows go into the record, checkpoints are written at
  * epochs and at every so many steps. */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/log.h"
 #include "experiments/run.h"
@@ -90,6 +91,56 @@ out:
     return rc;
 }
 
+/* A method that moves integers needs a layer that has them; what has none is moved by sgd. */
+static enum bg_status check_update(const struct training *training)
+{
+    const struct bg_graph *graph = training->run->net->graph;
+    const char *name = training->options->update;
+    bool integer = false;
+    for (int i = 0; bg_update_methods[i]; i++)
+        integer =
+            integer || (!strcmp(bg_update_methods[i]->name, name) && bg_update_methods[i]->prepare);
+    for (int i = 0; integer && i < bg_graph_layer_count(graph); i++) {
+        const struct bg_param *weight = bg_graph_layer_weight(graph, i);
+        if (weight->quantizer && weight->quantizer->grid.bits >= 2)
+            return BG_OK;
+    }
+    return !integer ? BG_OK
+                    : bg_fail(BG_E_UNSUPPORTED,
+                              "%s.update: %s moves integer weights of 2 to 16 bits, the plan has "
+                              "none: set quantize.weight_bits or quantize.plan",
+                              training->name, name);
+}
+
+/* What the weights took, when any were integers. */
+static void say_bytes(const struct training *training)
+{
+    struct bg_store_bytes integers, masters;
+    bg_trainer_bytes(training->run->net->graph, &integers, &masters);
+    if (integers.weights == 0)
+        return;
+    double n = (double)integers.weights;
+    int64_t all = integers.weights + masters.weights;
+    bg_log(BG_LOG_INFO,
+           "%s: %lld of %lld weights in integers, bytes per weight: codes %.2f, below %.2f, "
+           "momentum %.2f, f32 copies %.2f, gradient %.2f",
+           training->name, (long long)integers.weights, (long long)all, (double)integers.codes / n,
+           (double)integers.below / n, (double)integers.momentum / n, (double)integers.values / n,
+           (double)integers.gradient / n);
+    for (int i = 0; i < bg_graph_layer_count(training->run->net->graph); i++) {
+        const struct bg_param *weight = bg_graph_layer_weight(training->run->net->graph, i);
+        const struct bg_store *store = weight->store;
+        if (store && store->updates > 0)
+            bg_log(BG_LOG_INFO,
+                   "%s: %s: of %lld steps %.3f %% changed a code, %.3f %% were lost, %.4f %% "
+                   "stopped at an end",
+                   training->name, weight->name, (long long)store->updates,
+                   100.0 * (double)store->written / (double)store->updates,
+                   100.0 * (double)store->lost / (double)store->updates,
+                   100.0 * (double)store->saturated / (double)store->updates);
+    }
+}
+
 static enum bg_status train(struct training *training, struct bg_profile *profile)
 {
     struct bg_run *run = training->run;
@@ -98,6 +149,7 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
     struct bg_source *source = NULL, *validation = NULL;
     enum bg_status rc = BG_OK;
 
+    TRY(check_update(training));
     TRY(bg_run_source(run, BG_PART_TRAIN, training->options->batch, true, &source));
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false, &validation));
@@ -108,6 +160,8 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
     training->total = training->options->epochs * bg_source_batches(source);
     TRY(say_fastness(training));
     rc = bg_trainer_train(run->trainer, training->options, source, validation, &run->state, &hooks);
+    if (rc == BG_OK)
+        say_bytes(training);
     if (rc == BG_E_INTERRUPTED) {
         TRY(bg_run_checkpoint(run));
         rc = BG_E_INTERRUPTED;

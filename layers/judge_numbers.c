@@ -3,6 +3,7 @@
  * the sign of weights and what judge_modes.c makes of m and c. */
 #include <math.h>
 
+#include "core/store.h"
 #include "layers/judge_private.h"
 
 int32_t bg_judge_encode(const struct bg_grid *grid, int64_t channel, float x)
@@ -50,6 +51,7 @@ static enum bg_status read_weights(struct bg_judge *judge, struct bg_judge_term 
     int64_t outputs = window->out[2];
     int64_t count = window->kernel[0] * window->kernel[1] * (window->in[2] / window->groups);
     const float *w = values_of(term->node, 0);
+    const struct bg_store *store = bg_node_param_at(term->node, 0)->store;
     const struct bg_grid *grid = NULL;
 
     TRY(weight_grid(term->node, &grid));
@@ -57,7 +59,8 @@ static enum bg_status read_weights(struct bg_judge *judge, struct bg_judge_term 
     for (int64_t o = 0; o < outputs; o++)
         for (int64_t k = 0; k < count; k++)
             term->weights[k * outputs + o] =
-                bg_judge_encode(grid, grid->channels == 1 ? 0 : o, w[o * count + k]);
+                store ? bg_store_code(store, o * count + k)
+                      : bg_judge_encode(grid, grid->channels == 1 ? 0 : o, w[o * count + k]);
     term->bound = count * grid->qmax; /* times the span of the codes it reads */
 out:
     return rc;

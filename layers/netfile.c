@@ -10,6 +10,7 @@
 #include "core/h5.h"
 #include "layers/netfile.h"
 #include "layers/snapshot.h"
+#include "layers/storefile.h"
 
 #define PATH_ROOM 128
 
@@ -29,13 +30,34 @@ static void integers_of(const struct bg_spec *spec, const struct bg_grid *grid, 
     memcpy(out, values, sizeof values);
 }
 
+/* Real values are written of all parameters: whoever reads weights reads these. */
+static enum bg_status save_values(const struct bg_param *param, const char *path,
+                                  struct bg_h5 *file)
+{
+    enum bg_status rc = BG_OK;
+    const struct bg_shape *shape = &param->value.shape;
+    int64_t count = bg_shape_count(shape);
+    float *decoded = NULL;
+    if (param->store) {
+        TRY(bg_alloc(&decoded, count, sizeof *decoded));
+        bg_param_read(param, 0, count, decoded);
+    }
+    TRY(bg_h5_write(file, path, BG_H5_F32, shape->rank, shape->dims,
+                    decoded ? decoded : param->value.data, false));
+    if (param->store)
+        TRY(bg_storefile_save(param->store, param->name, file));
+out:
+    bg_free(decoded);
+    return rc;
+}
+
 static enum bg_status save_param(const struct bg_param *param, struct bg_h5 *file)
 {
     enum bg_status rc = BG_OK;
     char path[PATH_ROOM];
     const struct bg_shape *shape = &param->value.shape;
     snprintf(path, sizeof path, "model/param/%s", param->name);
-    TRY(bg_h5_write(file, path, BG_H5_F32, shape->rank, shape->dims, param->value.data, false));
+    TRY(save_values(param, path, file));
     TRY(bg_h5_set_text(file, path, "kind", bg_param_kind_name(param->kind)));
     if (param->state.data) {
         snprintf(path, sizeof path, "model/state/%s", param->name);
@@ -101,7 +123,15 @@ enum bg_status bg_netfile_read_param(struct bg_h5 *file, const struct bg_param *
     out->shape = param->value.shape;
     snprintf(path, sizeof path, "model/param/%s", param->name);
     TRY(read_floats(file, path, &out->shape, &out->value));
-    if (with_state && param->state.data) {
+    if (with_state)
+        TRY(bg_storefile_read(file, param, &out->store));
+    if (out->store) {
+        bg_free(out->value);
+        out->value = NULL;
+    }
+    if (with_state && out->store && out->store->spec.momentum != BG_STORE_MOMENTUM_F32)
+        goto out;
+    if (with_state && param->kind <= BG_PARAM_STEP) {
         snprintf(path, sizeof path, "model/state/%s", param->name);
         TRY(read_floats(file, path, &out->shape, &out->state));
     }
@@ -221,6 +251,15 @@ enum bg_status bg_netfile_check_names(const struct bg_net *net, struct bg_h5 *fi
     return bg_h5_walk(file, see_object, &walk);
 }
 
+/* Grids have been read by now, so limits are those of this plan. */
+static enum bg_status check_codes(const struct bg_net *net, const struct bg_saved_param *read)
+{
+    const struct bg_param *param = bg_graph_param_find(net->graph, read->name);
+    if (!read->store)
+        return BG_OK;
+    return bg_store_valid(read->store, &param->quantizer->grid, read->name);
+}
+
 enum bg_status bg_net_load(struct bg_net *net, struct bg_h5 *file)
 {
     enum bg_status rc = BG_OK;
@@ -232,6 +271,8 @@ enum bg_status bg_net_load(struct bg_net *net, struct bg_h5 *file)
         TRY(bg_netfile_read_param(file, bg_graph_param(net->graph, i), true, &read->param[i]));
     for (int i = 0; i < read->quantizers; i++)
         TRY(read_quantizer(file, bg_graph_quantizer(net->graph, i), &read->quantizer[i]));
+    for (int i = 0; i < read->params; i++)
+        TRY(check_codes(net, &read->param[i]));
     TRY(bg_net_restore(net, read));
 out:
     bg_snapshot_free(read);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/store.h"
+
 const char *bg_param_kind_name(enum bg_param_kind kind)
 {
     static const char *const names[] = {
@@ -44,6 +46,7 @@ void bg_snapshot_free(struct bg_snapshot *snapshot)
     for (int i = 0; i < snapshot->params; i++) {
         bg_free(snapshot->param[i].value);
         bg_free(snapshot->param[i].state);
+        bg_store_free(snapshot->param[i].store);
     }
     for (int i = 0; i < snapshot->quantizers; i++)
         bg_free(snapshot->quantizer[i].numbers);
@@ -69,7 +72,7 @@ out:
 enum bg_status bg_snapshot_check_value(const struct bg_saved_param *param, const char *file)
 {
     for (int64_t i = 0; i < bg_shape_count(&param->shape); i++) {
-        float value = param->value[i];
+        float value = param->value ? param->value[i] : 0;
         if (!isfinite(value) || (param->state && !isfinite(param->state[i])))
             return bg_fail(BG_E_DATA, "%s: %s: value %lld is not finite", file, param->name,
                            (long long)i);
@@ -108,6 +111,8 @@ enum bg_status bg_net_snapshot(const struct bg_net *net, struct bg_snapshot **ou
         to->shape = from->value.shape;
         TRY(copy_of(&to->value, from->value.data, count));
         TRY(copy_of(&to->state, from->state.data, count));
+        if (from->store)
+            TRY(bg_store_copy(&to->store, from->store));
     }
     for (int i = 0; i < made->quantizers; i++) {
         const struct bg_quantizer *from = bg_graph_quantizer(net->graph, i);
@@ -166,7 +171,7 @@ static struct bg_param *find_target(const struct bg_net *net, const struct bg_sn
 {
     struct bg_param *param = bg_graph_param_find(net->graph, saved->name);
     if (param == NULL || saved->value == NULL || saved->kind != BG_PARAM_STEP)
-        return saved->value ? param : NULL;
+        return saved->value || saved->store ? param : NULL;
     for (int i = 0; i < snapshot->quantizers; i++) {
         const struct bg_quantizer *q = find_quantizer(net, &snapshot->quantizer[i]);
         if (q && q->step == param)
@@ -175,31 +180,84 @@ static struct bg_param *find_target(const struct bg_net *net, const struct bg_sn
     return NULL;
 }
 
+/* A store needs a quantizer with the bits and channels of its own. */
+static bool fits(const struct bg_saved_param *from, const struct bg_param *to)
+{
+    const struct bg_quantizer *quantizer = to->quantizer;
+    return from->store && quantizer && !quantizer->grid.binary &&
+           quantizer->grid.bits == from->store->spec.bits &&
+           quantizer->grid.channels == from->store->channels;
+}
+
+/* Makes room for what the parameter will hold; values come later. */
+static enum bg_status make_room(const struct bg_saved_param *from, struct bg_param *to)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_store *store = NULL;
+    if (fits(from, to) && to->store && bg_store_spec_equal(&to->store->spec, &from->store->spec))
+        goto out;
+    TRY(bg_param_release(to)); /* momentum in f32 may be wanted */
+    if (!fits(from, to))
+        goto out;
+    TRY(bg_store_copy(&store, from->store));
+    bg_param_take_store(to, store);
+out:
+    return rc;
+}
+
+/* The grid that a snapshot's store was on. */
+static const struct bg_grid *saved_grid(const struct bg_snapshot *snapshot, const char *name)
+{
+    for (int i = 0; i < snapshot->quantizers; i++)
+        if (strcmp(snapshot->quantizer[i].name, name) == 0)
+            return &snapshot->quantizer[i].grid;
+    return NULL;
+}
+
+static void fill_room(const struct bg_snapshot *snapshot, const struct bg_saved_param *from,
+                      struct bg_param *to)
+{
+    int64_t count = bg_shape_count(&from->shape);
+    if (to->store)
+        bg_store_assign(to->store, from->store);
+    else if (from->store) /* the network is in f32, or on another grid */
+        bg_store_decode(from->store, saved_grid(snapshot, from->name), 0, count, to->value.data);
+    else
+        memcpy(to->value.data, from->value, (size_t)count * sizeof(float));
+    if (from->state && to->state.data)
+        memcpy(to->state.data, from->state, (size_t)count * sizeof(float));
+    to->version++;
+}
+
 enum bg_status bg_net_restore(struct bg_net *net, const struct bg_snapshot *snapshot)
 {
+    enum bg_status rc = BG_OK;
     for (int i = 0; i < snapshot->params; i++) {
         const struct bg_saved_param *from = &snapshot->param[i];
         const struct bg_param *to = find_target(net, snapshot, from);
         char a[64], b[64];
         if (to && !bg_shape_equal(&to->value.shape, &from->shape))
-            return bg_fail(BG_E_MISMATCH, "%s is %s in the snapshot, %s in the network", from->name,
-                           bg_shape_text(&from->shape, a), bg_shape_text(&to->value.shape, b));
+            FAIL(BG_E_MISMATCH, "%s is %s in the snapshot, %s in the network", from->name,
+                 bg_shape_text(&from->shape, a), bg_shape_text(&to->value.shape, b));
+        if (to && from->store && !saved_grid(snapshot, from->name))
+            FAIL(BG_E_MISMATCH, "%s is held in integers, the snapshot lacks their grid",
+                 from->name);
     }
     for (int i = 0; i < snapshot->params; i++) {
-        const struct bg_saved_param *from = &snapshot->param[i];
-        struct bg_param *to = find_target(net, snapshot, from);
-        size_t bytes = (size_t)bg_shape_count(&from->shape) * sizeof(float);
-        if (to == NULL)
-            continue;
-        memcpy(to->value.data, from->value, bytes);
-        if (from->state && to->state.data)
-            memcpy(to->state.data, from->state, bytes);
-        to->version++;
+        struct bg_param *to = find_target(net, snapshot, &snapshot->param[i]);
+        if (to)
+            TRY(make_room(&snapshot->param[i], to));
+    }
+    for (int i = 0; i < snapshot->params; i++) {
+        struct bg_param *to = find_target(net, snapshot, &snapshot->param[i]);
+        if (to)
+            fill_room(snapshot, &snapshot->param[i], to);
     }
     for (int i = 0; i < snapshot->quantizers; i++) {
         struct bg_quantizer *to = find_quantizer(net, &snapshot->quantizer[i]);
         if (to)
             restore_quantizer(to, &snapshot->quantizer[i]);
     }
-    return BG_OK;
+out:
+    return rc;
 }

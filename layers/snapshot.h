@@ -9,7 +9,8 @@ struct bg_saved_param {
     char name[BG_NAME_MAX];
     enum bg_param_kind kind;
     struct bg_shape shape;
-    float *value, *state; /* owned; NULL = not held */
+    float *value, *state;   /* owned; NULL = not held */
+    struct bg_store *store; /* owned: in place of value; its grid is a quantizer's */
 };
 
 struct bg_saved_quantizer {

@@ -1,6 +1,7 @@
 /* Finds select, range, update and allocate methods by the name a recipe gives, and reads their
  * options by their own tables. One reader for the four families: it sees of a method what all have,
  * a name and an options table. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -131,6 +132,27 @@ enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node, co
         return unknown(&family, name);
     *method = entry->method;
     return read_options(entry, node, NULL, path, options, errors);
+}
+
+enum bg_status bg_updates_check(const struct bg_yaml *updates, const char *path,
+                                struct bg_text *errors)
+{
+    enum bg_status rc = BG_OK;
+    if (updates && updates->kind != BG_YAML_MAP) {
+        bg_options_error(errors, updates, path, "expected a map: {residual: {tune: nearest}}");
+        FAIL(BG_E_DATA, "%s: expected a map", path);
+    }
+    for (const struct bg_yaml *at = updates ? updates->first : NULL; at; at = at->next) {
+        const struct bg_update_method *method = NULL;
+        void *options = NULL;
+        char name[BG_NAME_MAX * 2];
+        (void)snprintf(name, sizeof name, "%s.%.63s", path, at->key);
+        enum bg_status one = bg_update_choose(at->key, at, name, &method, &options, errors);
+        bg_free(options);
+        rc = one != BG_OK ? one : rc;
+    }
+out:
+    return rc;
 }
 
 enum bg_status bg_allocate_choose(const char *name, const struct bg_yaml *node, const char *path,

@@ -164,6 +164,10 @@ BG_MUST enum bg_status bg_select_choose_inside(const char *name, const struct bg
                                                const char *path,
                                                const struct bg_select_method **method,
                                                void **options, struct bg_text *errors);
+/* Reads a map from names of update methods to their options: errors are added for names that there
+ * are not and options that they do not have. NULL is an empty map. */
+BG_MUST enum bg_status bg_updates_check(const struct bg_yaml *updates, const char *path,
+                                        struct bg_text *errors);
 BG_MUST enum bg_status bg_update_choose(const char *name, const struct bg_yaml *node,
                                         const char *path, const struct bg_update_method **method,
                                         void **options, struct bg_text *errors);

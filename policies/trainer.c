@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/store.h"
 #include "policies/trainer_state.h"
 
 enum bg_status bg_trainer_create(struct bg_trainer **out, const struct bg_trainer_config *config)
@@ -20,8 +21,6 @@ enum bg_status bg_trainer_create(struct bg_trainer **out, const struct bg_traine
     TRY(bg_alloc(&trainer, 1, sizeof *trainer));
     trainer->config = *config;
     trainer->graph = config->net->graph;
-    TRY(bg_anchor_make(&trainer->initial, trainer->graph));
-    TRY(bg_anchor_make(&trainer->previous, trainer->graph));
     *out = trainer;
     trainer = NULL;
 out:
@@ -208,7 +207,7 @@ void bg_anchor_take(struct bg_anchor *anchor, const struct bg_graph *graph)
 {
     for (int i = 0; i < anchor->layers; i++) {
         const struct bg_param *param = bg_trainer_weight(graph, i);
-        memcpy(anchor->weight[i], param->value.data, (size_t)anchor->count[i] * sizeof(float));
+        bg_param_read(param, 0, anchor->count[i], anchor->weight[i]);
     }
 }
 
@@ -216,9 +215,19 @@ double bg_anchor_displacement(const struct bg_anchor *anchor, const struct bg_gr
                               int layer)
 {
     const struct bg_param *param = bg_trainer_weight(graph, layer);
-    double sum = bg_sum_square_difference(bg_f32(&param->value), anchor->weight[layer],
-                                          anchor->count[layer]);
-    return sum / (double)anchor->count[layer];
+    const int64_t count = anchor->count[layer];
+    float part[BG_STATS_BLOCK];
+    double sum = 0;
+
+    if (param->store == NULL)
+        return bg_sum_square_difference(bg_f32(&param->value), anchor->weight[layer], count) /
+               (double)count;
+    for (int64_t at = 0; at < count; at += BG_STATS_BLOCK) {
+        const int64_t n = count - at < BG_STATS_BLOCK ? count - at : BG_STATS_BLOCK;
+        bg_param_read(param, at, n, part);
+        sum += bg_sum_square_difference(part, anchor->weight[layer] + at, n);
+    }
+    return sum / (double)count;
 }
 
 void bg_anchor_initial_square(const struct bg_anchor *anchor, struct bg_profile *profile)

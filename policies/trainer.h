@@ -29,12 +29,14 @@ struct bg_train_options {
     double final_lr;                      /* cosine: lr at the end */
     char update[BG_OPTION_TEXT];          /* method name, "sgd" */
     const struct bg_yaml *update_options; /* key `options`: read by the update method's own table */
+    const struct bg_yaml *updates;        /* options of other methods that the plan names */
     double label_smoothing;
     int loss;              /* enum bg_loss */
     int64_t profile_every; /* record gradient statistics every n steps along training; 0 = never */
     int64_t profile_bins;  /* histograms in every n-th of these rows, from the first; in others all
                               bins are 0 */
     bool decay_norms;      /* weight decay on biases, gamma and beta as well */
+    bool no_displacement; /* a profile gets no displacement, and no weights are remembered for it */
 };
 extern const struct bg_option bg_train_options_table[];
 
@@ -127,6 +129,11 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
                                         struct bg_source *train, struct bg_source *validation,
                                         struct bg_train_state *state,
                                         const struct bg_train_hooks *hooks);
+
+/* What the weights take, those in integers and those with an f32 master (core/store.h); one byte of
+ * codes per weight that a fast program packs from is the program's. */
+void bg_trainer_bytes(const struct bg_graph *graph, struct bg_store_bytes *integers,
+                      struct bg_store_bytes *masters);
 
 /* The class with the largest of one sample's logits, the lowest on a tie. */
 int64_t bg_prediction(const float *logits, int64_t classes);

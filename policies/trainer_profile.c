@@ -133,6 +133,7 @@ static enum bg_status run_cycle(struct displacement *d, int64_t cycle)
     struct bg_graph *graph = d->run.trainer->graph;
     if (d->reset)
         TRY(bg_net_restore(d->run.trainer->config.net, d->snapshot));
+    TRY(bg_trainer_prepare(&d->run, false));
     if (d->reset || cycle == 0)
         bg_trainer_clear_optimizer(graph);
     for (int64_t i = 0; i < d->steps; i++) {
@@ -161,6 +162,7 @@ enum bg_status bg_trainer_profile_displacement(struct bg_trainer *trainer,
     TRY(bg_anchor_make(&d.initial, trainer->graph));
     TRY(bg_anchor_make(&d.previous, trainer->graph));
     TRY(bg_net_snapshot(trainer->config.net, &d.snapshot));
+    TRY(bg_trainer_prepare(&d.run, false));
     bg_anchor_take(&d.initial, trainer->graph);
     bg_anchor_take(&d.previous, trainer->graph);
     bg_anchor_initial_square(&d.initial, profile);

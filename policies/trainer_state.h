@@ -75,12 +75,19 @@ BG_MUST enum bg_status bg_trainer_check_profile(const struct bg_trainer *trainer
 int64_t bg_trainer_count_correct(const float *logits, int64_t classes, const struct bg_batch *batch,
                                  struct bg_evaluation *evaluation);
 
+#define BG_TRAINER_METHODS 16
+struct bg_trainer_method {
+    const struct bg_update_method *method;
+    void *options; /* owned */
+};
+
 /* A run of training steps under one set of options. */
 struct bg_trainer_run {
     struct bg_trainer *trainer;
     const struct bg_train_options *options;
-    const struct bg_update_method *update;
-    void *update_options; /* owned */
+    int methods;
+    struct bg_trainer_method method[BG_TRAINER_METHODS]; /* the section's first */
+    int *of_param;                                       /* of each parameter, owned */
     struct bg_stream stream;
     int64_t steps_per_epoch;
     bool observe; /* programs that can serve an observer */
@@ -89,6 +96,14 @@ BG_MUST enum bg_status bg_trainer_run_begin(struct bg_trainer_run *run, struct b
                                             const struct bg_train_options *options,
                                             struct bg_source *source);
 void bg_trainer_run_end(struct bg_trainer_run *run);
+/* trainer_methods.c. Weights begin to live as their methods have them; `resumed`: they must. */
+BG_MUST enum bg_status bg_trainer_choose_methods(struct bg_trainer_run *run);
+BG_MUST enum bg_status bg_trainer_prepare(const struct bg_trainer_run *run, bool resumed);
+BG_MUST enum bg_status bg_trainer_update(const struct bg_trainer_run *run,
+                                         const struct bg_update_moment *moment);
+void bg_trainer_free_methods(struct bg_trainer_run *run);
+/* Says which layers have lost every step. */
+void bg_trainer_warn_lost(const struct bg_graph *graph);
 /* One step: forward, backward, update. `schedule_step` gives the learning rate, `step` (0-based)
  * keys dropout and rounding and the row recorded into `collector`, if any. */
 BG_MUST enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step,

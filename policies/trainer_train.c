@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/store.h"
 #include "policies/trainer_state.h"
 
 void bg_trainer_clear_optimizer(struct bg_graph *graph)
@@ -15,6 +16,9 @@ void bg_trainer_clear_optimizer(struct bg_graph *graph)
         struct bg_param *param = bg_graph_param(graph, i);
         if (param->state.data)
             memset(param->state.data, 0, (size_t)bg_tensor_count(&param->state) * sizeof(float));
+        if (param->store && param->store->momentum)
+            memset(param->store->momentum, 0,
+                   (size_t)(param->store->count * param->store->momentum_bytes));
     }
 }
 
@@ -22,52 +26,19 @@ enum bg_status bg_trainer_run_begin(struct bg_trainer_run *run, struct bg_traine
                                     const struct bg_train_options *options,
                                     struct bg_source *source)
 {
-    struct bg_text errors;
     *run = (struct bg_trainer_run){
         .trainer = trainer, .options = options, .stream = {.source = source}};
     enum bg_status rc = bg_trainer_check_source(source);
     if (rc != BG_OK)
         return rc;
     run->steps_per_epoch = bg_source_batches(source);
-    bg_text_init(&errors, 65536);
-    rc = bg_update_choose(options->update, options->update_options, "options", &run->update,
-                          &run->update_options, &errors);
-    if (rc == BG_E_DATA) { /* the lines without the last one's end */
-        int length = errors.length > 0 ? (int)errors.length - 1 : 0;
-        rc = bg_fail(rc, "train: %.*s", length, bg_text_string(&errors));
-    }
-    bg_text_free(&errors);
-    return rc;
+    return bg_trainer_choose_methods(run);
 }
 
 void bg_trainer_run_end(struct bg_trainer_run *run)
 {
-    bg_free(run->update_options);
+    bg_trainer_free_methods(run);
     *run = (struct bg_trainer_run){0};
-}
-
-static bool takes_decay(const struct bg_train_options *options, const struct bg_param *param)
-{
-    if (param->kind == BG_PARAM_WEIGHT)
-        return true;
-    return options->decay_norms && param->kind != BG_PARAM_STEP;
-}
-
-static enum bg_status update_all(const struct bg_trainer_run *run,
-                                 const struct bg_update_moment *moment)
-{
-    enum bg_status rc = BG_OK;
-    struct bg_graph *graph = run->trainer->graph;
-    for (int i = 0; i < bg_graph_param_count(graph); i++) {
-        struct bg_param *param = bg_graph_param(graph, i);
-        if (!bg_param_trainable(param))
-            continue;
-        TRY(run->update->update(run->update_options, param, moment,
-                                takes_decay(run->options, param)));
-        param->version++;
-    }
-out:
-    return rc;
 }
 
 static enum bg_status run_program(struct bg_program *program, const struct bg_batch *batch,
@@ -108,7 +79,7 @@ enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step, int
         .loss = bg_program_loss(program),
         .size = batch.size,
         .correct = bg_trainer_count_correct(bg_f32(logits), logits->shape.dims[3], &batch, NULL)};
-    TRY(update_all(run, &update));
+    TRY(bg_trainer_update(run, &update));
 out:
     if (rc == BG_E_NUMERIC)
         rc = bg_fail_prefix(rc, "step %lld, lr %g: ", (long long)step + 1, lr);
@@ -134,6 +105,29 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
+static bool displaces(const struct stage *stage)
+{
+    return stage->profile && !stage->run.options->no_displacement;
+}
+
+/* The weights of the stage's start; without `wanted` none are kept in f32. */
+static enum bg_status remember(struct bg_trainer *trainer, bool wanted)
+{
+    enum bg_status rc = BG_OK;
+    trainer->anchored = false;
+    bg_anchor_free(&trainer->initial);
+    bg_anchor_free(&trainer->previous);
+    if (!wanted)
+        goto out;
+    TRY(bg_anchor_make(&trainer->initial, trainer->graph));
+    TRY(bg_anchor_make(&trainer->previous, trainer->graph));
+    bg_anchor_take(&trainer->initial, trainer->graph);
+    bg_anchor_take(&trainer->previous, trainer->graph);
+    trainer->anchored = true;
+out:
+    return rc;
+}
+
 static enum bg_status begin(struct stage *stage)
 {
     enum bg_status rc = BG_OK;
@@ -147,16 +141,15 @@ static enum bg_status begin(struct stage *stage)
              (long long)state->epoch_samples, (long long)stage->run.stream.source->count);
     if (stage->profile)
         TRY(bg_trainer_check_profile(trainer, stage->profile));
+    TRY(bg_trainer_prepare(&stage->run, state->step > 0));
     if (state->step == 0) {
         *state = (struct bg_train_state){.best_accuracy = -1};
         bg_trainer_clear_optimizer(trainer->graph);
-        bg_anchor_take(&trainer->initial, trainer->graph);
-        bg_anchor_take(&trainer->previous, trainer->graph);
-        trainer->anchored = true;
-    } else if (stage->profile && !trainer->anchored) {
+        TRY(remember(trainer, !stage->run.options->no_displacement));
+    } else if (displaces(stage) && !trainer->anchored) {
         FAIL(BG_E_USAGE, "train: resuming with a profile needs bg_trainer_load");
     }
-    if (stage->profile)
+    if (displaces(stage))
         bg_anchor_initial_square(&trainer->initial, stage->profile);
     stage->run.stream.position = state->step;
     stage->run.observe = stage->profile && stage->run.options->profile_every > 0;
@@ -172,7 +165,7 @@ static enum bg_status record_displacement(struct stage *stage)
     enum bg_status rc = BG_OK;
     struct bg_trainer *trainer = stage->run.trainer;
     struct bg_profile *profile = stage->profile;
-    if (profile) {
+    if (profile && displaces(stage)) {
         TRY(bg_profile_add_cycle(profile, stage->state->step));
         for (int i = 0; i < profile->layers; i++) {
             *bg_profile_displacement_at(profile, profile->cycles - 1, BG_REFERENCE_INITIAL, i) =
@@ -205,6 +198,7 @@ static enum bg_status end_epoch(struct stage *stage)
     if (stage->validation)
         TRY(bg_trainer_evaluate(run->trainer, stage->validation, &evaluation));
     TRY(record_displacement(stage));
+    bg_trainer_warn_lost(run->trainer->graph);
     row.validation_loss = evaluation.loss;
     row.validation_accuracy = evaluation.accuracy;
     if (stage->validation && evaluation.accuracy > state->best_accuracy) {

@@ -5,38 +5,19 @@
 
 #include "core/kernel.h"
 #include "core/method.h"
+#include "policies/step.h"
 
 struct sgd_options {
-    double momentum, weight_decay;
-    bool nesterov;
+    struct bg_optimizer optimizer;
 };
 
-static const struct bg_option table[] = {
-    {.key = "momentum",
-     .type = BG_OPT_REAL,
-     .offset = offsetof(struct sgd_options, momentum),
-     .fallback = "0.9",
-     .min = 0,
-     .max = 1,
-     .help = "share of the last step that goes on; 0 = plain descent"},
-    {.key = "nesterov",
-     .type = BG_OPT_BOOL,
-     .offset = offsetof(struct sgd_options, nesterov),
-     .fallback = "false",
-     .help = "look ahead by one momentum step"},
-    {.key = "weight_decay",
-     .type = BG_OPT_REAL,
-     .offset = offsetof(struct sgd_options, weight_decay),
-     .fallback = "0",
-     .min = 0,
-     .max = 1,
-     .help = "added to the gradient as weight_decay * w"},
-    {.key = NULL}};
+static const struct bg_option table[] = {BG_OPTIMIZER_ROWS(struct sgd_options, optimizer),
+                                         {.key = NULL}};
 
 static double state_bytes(const void *options)
 {
     const struct sgd_options *o = options;
-    return o->momentum > 0 ? sizeof(float) : 0;
+    return o->optimizer.momentum > 0 ? sizeof(float) : 0;
 }
 
 struct call {
@@ -50,8 +31,9 @@ static void move(void *self, int64_t first, int64_t n)
     const struct call *call = self;
     struct bg_param *param = call->param;
     bg_kernel_sgd(bg_f32(&param->value) + first, bg_f32(&param->state) + first,
-                  bg_f32(&param->grad) + first, n, call->lr, (float)call->options->momentum,
-                  call->decay, call->options->nesterov);
+                  bg_f32(&param->grad) + first, n, call->lr,
+                  (float)call->options->optimizer.momentum, call->decay,
+                  call->options->optimizer.nesterov);
 }
 
 static enum bg_status update(const void *options, struct bg_param *param,
@@ -61,7 +43,7 @@ static enum bg_status update(const void *options, struct bg_param *param,
     struct call call = {.options = o,
                         .param = param,
                         .lr = (float)moment->lr,
-                        .decay = decay ? (float)o->weight_decay : 0};
+                        .decay = decay ? (float)o->optimizer.weight_decay : 0};
     bg_param_move(param, move, &call);
     return BG_OK;
 }

@@ -135,12 +135,19 @@ Test(quantize, refusals_name_layers_and_change_nothing)
                    "layer one: g is asked in 16 bits of a format that is not available for it");
     plan.layer[1].spec[BG_ROLE_OUT_GRAD].format = BG_FORMAT_F32;
     memcpy(plan.layer[2].update, "residual", 9);
+    plan.layer[2].update_bits = 25;
+    expect_refused(graph, &plan, BG_E_RANGE, "layer two: u=residual:25: 25 bits, limit is 24");
     plan.layer[2].update_bits = 8;
+    set_bits(&plan, "two", BG_ROLE_WEIGHT, 1);
     expect_refused(graph, &plan, BG_E_UNSUPPORTED,
-                   "layer two: u=residual:8 is not available, only u=sgd");
+                   "layer two: u=residual:8 moves weights of 2 to 16 bits, the layer has w=s1");
+    set_bits(&plan, "two", BG_ROLE_WEIGHT, 0);
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "layer two: u=residual:8 moves integer weights, the layer has w=f32");
+    set_bits(&plan, "two", BG_ROLE_WEIGHT, 4);
     memcpy(plan.layer[2].update, "sgd", 4);
     expect_refused(graph, &plan, BG_E_UNSUPPORTED,
-                   "layer two: u=sgd:8 is not available, only u=sgd");
+                   "layer two: u=sgd:8: sgd keeps f32 weights and has no bits");
     plan.layer[2].update_bits = 0;
     memcpy(plan.requant, "pow2-rne", 9);
     set_bits(&plan, "one", BG_ROLE_WEIGHT, 9);

@@ -76,8 +76,8 @@ exit: 65
 $ sed 's/a=u8/a=q8/' whole/plan.txt > p.txt; bash go --out p4 quantize.plan=p.txt 'stages=[train, evaluate]'
 err~ bitgrad: p.txt:2: layer conv1: .*
 exit: 65
-$ sed '2s/u=sgd/u=residual:8/' whole/plan.txt > p.txt; bash go --out p7 select.plan=p.txt
-err: bitgrad: p.txt: layer conv1: u=residual:8 is not available, finetune.update moves all layers by sgd
+$ sed '2s/u=sgd/u=residul:8/' whole/plan.txt > p.txt; bash go --out p7 select.plan=p.txt
+err: bitgrad: p.txt: layer conv1: u=residul: there is no such update method, did you mean residual?
 exit: 65
 $ sed '1s/f32-rne/fixed-single/; s/w=s4/w=s9/' whole/plan.txt > p.txt; bash go --out p8 select.plan=p.txt
 err: bitgrad: p.txt: requant fixed-single needs integers everywhere: layer conv2: w has 9 bits, integers are evaluated up to 8

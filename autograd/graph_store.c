@@ -1,0 +1,227 @@
+/* Weights between an f32 master and a store (core/store.h): what trains in integers has no f32
+ * copy, what reads f32 gets its master back. Values survive both ways to the precision of the store
+ * and of f32. Memory of weights is on the heap for this, the rest of a graph is in its arena. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "autograd/op.h"
+#include "core/kernel.h"
+#include "core/mem.h"
+#include "core/method.h"
+#include "core/store.h"
+
+void bg_graph_free_weights(struct bg_graph *graph)
+{
+    for (struct bg_model_param *model = graph->weights; model != NULL; model = model->next) {
+        bg_free(model->param.value.data);
+        bg_free(model->param.state.data);
+        bg_store_free(model->param.store);
+    }
+    graph->weights = NULL;
+}
+
+/* Which methods there are, their registry knows; here: has the layer what they move? */
+enum bg_status bg_param_check_update(const struct bg_plan_layer *layer)
+{
+    enum bg_status rc = BG_OK;
+    const struct bg_spec *weight = &layer->spec[BG_ROLE_WEIGHT];
+    char bits[16] = "";
+
+    if (layer->update_bits != 0)
+        (void)snprintf(bits, sizeof bits, ":%d", layer->update_bits);
+    if (strcmp(layer->update, "sgd") == 0) {
+        if (layer->update_bits != 0)
+            FAIL(BG_E_UNSUPPORTED, "layer %s: u=sgd%s: sgd keeps f32 weights and has no bits",
+                 layer->name, bits);
+        goto out;
+    }
+    if (weight->format != BG_FORMAT_INTEGER)
+        FAIL(BG_E_UNSUPPORTED, "layer %s: u=%s%s moves integer weights, the layer has w=f32",
+             layer->name, layer->update, bits);
+    if (weight->bits < 2)
+        FAIL(BG_E_UNSUPPORTED, "layer %s: u=%s%s moves weights of 2 to %d bits, the layer has w=s1",
+             layer->name, layer->update, bits, BG_BITS_MAX);
+    if (layer->update_bits > BG_STORE_LOW_MAX)
+        FAIL(BG_E_RANGE, "layer %s: u=%s%s: %d bits, limit is %d", layer->name, layer->update, bits,
+             layer->update_bits, BG_STORE_LOW_MAX);
+out:
+    return rc;
+}
+
+void bg_param_note_update(const struct bg_node *layer, const struct bg_plan *plan)
+{
+    struct bg_param *weight = layer->param[0];
+    const struct bg_plan_layer *line = plan == NULL ? NULL : bg_plan_find(plan, layer->name);
+
+    memset(weight->update, 0, sizeof weight->update);
+    weight->update_bits = 0;
+    if (line == NULL || strcmp(line->update, "sgd") == 0)
+        return;
+    memcpy(weight->update, line->update, sizeof weight->update);
+    weight->update_bits = line->update_bits;
+}
+
+bool bg_param_keeps_store(const struct bg_param *param, const struct bg_plan_layer *layer)
+{
+    const char *update = NULL;
+
+    if (layer == NULL)
+        return false;
+    update = strcmp(layer->update, "sgd") == 0 ? "" : layer->update;
+    return strcmp(update, param->update) == 0 && layer->update_bits == param->update_bits;
+}
+
+enum bg_status bg_param_make_forward(struct bg_param *param)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_model_quantizer *quantizer = (struct bg_model_quantizer *)(void *)param->quantizer;
+
+    if (param->forward.data != NULL || quantizer == NULL)
+        goto out;
+    TRY(bg_alloc(&quantizer->forward, bg_tensor_count(&param->value), sizeof(float)));
+    param->forward.data = quantizer->forward;
+    bg_model_param(param)->projected = 0;
+    TRY(bg_param_refresh(param));
+out:
+    return rc;
+}
+
+static void free_forward(struct bg_param *param)
+{
+    struct bg_model_quantizer *quantizer = (struct bg_model_quantizer *)(void *)param->quantizer;
+
+    bg_free(quantizer->forward);
+    quantizer->forward = NULL;
+    param->forward.data = NULL;
+}
+
+/* Smallest power of two that is not below x. */
+static float power_above(float x)
+{
+    int exponent = 0;
+    const float part = frexpf(x, &exponent); /* in [1/2, 1) */
+
+    return ldexpf(1.0f, part == 0.5f ? exponent - 1 : exponent);
+}
+
+/* The grid that the weights will keep: their range now, with room. */
+static enum bg_status fit_grid(struct bg_param *param, const struct bg_hold *hold)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_quantizer *quantizer = param->quantizer;
+    struct bg_grid *grid = &quantizer->grid;
+    int64_t n = bg_tensor_count(&param->value) / grid->channels;
+    const float room = (float)hold->headroom;
+
+    if (quantizer->step != NULL)
+        FAIL(BG_E_UNSUPPORTED, "weights in integers have no learned step: choose another range");
+    if (!bg_kernel_all_finite(bg_f32(&param->value), bg_tensor_count(&param->value)))
+        FAIL(BG_E_NUMERIC, "weights are not finite");
+    quantizer->observed = 0;
+    for (int64_t c = 0; c < grid->channels; c++) {
+        TRY(quantizer->range->observe(quantizer->range_options, quantizer, c,
+                                      bg_f32(&param->value) + c * n, n));
+        TRY(bg_grid_fit(grid, c, room * quantizer->lo[c], room * quantizer->hi[c], true));
+        if (hold->power_of_two)
+            grid->scale[c] = power_above(grid->scale[c]);
+    }
+    quantizer->observed = 1;
+out:
+    return rc;
+}
+
+static enum bg_status encode(struct bg_param *param, const struct bg_hold *hold)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_store *store = NULL;
+
+    TRY(bg_store_make(&store, &hold->spec, bg_tensor_count(&param->value),
+                      param->quantizer->grid.channels));
+    TRY(fit_grid(param, hold));
+    bg_store_encode(store, &param->quantizer->grid, bg_f32(&param->value));
+    bg_free(param->value.data);
+    param->value.data = NULL;
+    if (hold->spec.momentum != BG_STORE_MOMENTUM_F32) {
+        bg_free(param->state.data);
+        param->state.data = NULL;
+    }
+    free_forward(param);
+    param->store = store;
+    store = NULL;
+    param->version++;
+out:
+    bg_store_free(store);
+    return rc;
+}
+
+static enum bg_status refuse_other(const struct bg_store_spec *is, const struct bg_store_spec *want)
+{
+    static const char *const forms[] = {"residual", "threshold", "kahan-bf16"};
+
+    return bg_fail(BG_E_MISMATCH,
+                   "the state holds %d-bit weights with %s and %d bits below, the plan asks for %d "
+                   "bits with %s and %d bits below",
+                   is->bits, forms[is->form], is->low, want->bits, forms[want->form], want->low);
+}
+
+enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
+{
+    enum bg_status rc = BG_OK;
+
+    if (param->quantizer == NULL || param->quantizer->grid.binary)
+        FAIL(BG_E_UNSUPPORTED, "integer updates need weights of 2 to %d bits", BG_BITS_MAX);
+    TRY(bg_store_check(&hold->spec));
+    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec))
+        goto out;
+    if (hold->resumed && param->store != NULL)
+        TRY(refuse_other(&param->store->spec, &hold->spec));
+    if (hold->resumed)
+        FAIL(BG_E_MISMATCH, "the state holds f32 weights, the plan asks for integers");
+    TRY(bg_param_release(param));
+    TRY(encode(param, hold));
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "%s: ", param->name);
+    return rc;
+}
+
+enum bg_status bg_param_release(struct bg_param *param)
+{
+    enum bg_status rc = BG_OK;
+    const int64_t count = bg_tensor_count(&param->value);
+    float *value = NULL, *state = NULL;
+
+    if (param->store == NULL)
+        goto out;
+    TRY(bg_alloc(&value, count, sizeof *value));
+    if (param->state.data == NULL)
+        TRY(bg_alloc(&state, count, sizeof *state));
+    TRY(bg_param_make_forward(param));
+    bg_param_read(param, 0, count, value);
+    bg_store_free(param->store);
+    param->store = NULL;
+    param->value.data = value;
+    if (state != NULL)
+        param->state.data = state;
+    value = state = NULL;
+    param->version++;
+out:
+    bg_free(state);
+    bg_free(value);
+    return rc;
+}
+
+void bg_param_take_store(struct bg_param *param, struct bg_store *store)
+{
+    bg_store_free(param->store);
+    param->store = store;
+    bg_free(param->value.data);
+    param->value.data = NULL;
+    if (store->spec.momentum != BG_STORE_MOMENTUM_F32) {
+        bg_free(param->state.data);
+        param->state.data = NULL;
+    }
+    free_forward(param);
+    param->version++;
+}

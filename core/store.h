@@ -1,0 +1,105 @@
+/* Weights that live in integers: bg_store holds what a parameter is instead of an f32 master.
+ *
+ * Split (P4, "residual"): codes W on the grid of param->quantizer and r bits R below, unsigned; T =
+ * W * 2^r + R and the real value is (T - o) * s * 2^-r with o = 2^(r-1) (split nearest: W is the
+ * value rounded to nearest) or 0 (split floor). Buffer (P3, "threshold"): R is signed, o = 0.
+ * Kahan: a bf16 weight and a bf16 compensation; W is the weight rounded to the grid.
+ * No f32 copy of the weights exists then: param->value has no data. Without bits below (r = 0) the
+ * store is codes alone.
+ *
+ * Invariants: qmin <= W <= qmax of the grid, 0 <= R < 2^r (split), |R| < 2^(buffer bits - 1)
+ * (buffer). */
+#ifndef BG_CORE_STORE_H
+#define BG_CORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/param.h"
+#include "core/status.h"
+
+#define BG_STORE_LOW_MAX 24
+
+enum bg_store_form { BG_STORE_SPLIT, BG_STORE_BUFFER, BG_STORE_KAHAN };
+enum bg_store_momentum {
+    BG_STORE_MOMENTUM_F32, /* param->state */
+    BG_STORE_MOMENTUM_BF16,
+    BG_STORE_MOMENTUM_S16, /* 1/16 of the residual's step; the learning rate is in it */
+    BG_STORE_MOMENTUM_NONE,
+    BG_STORE_MOMENTA
+};
+
+struct bg_store_spec {
+    enum bg_store_form form;
+    int bits;   /* of the weight: 2 to 16 */
+    int low;    /* r: bits below the weight's last one, 0 to 24 */
+    int buffer; /* buffer form: bits of R with its sign, low + 2 to 24; else 0 */
+    int room;   /* split form: by so many bits may r grow when the grid is re-fitted */
+    bool half;  /* split nearest: o = 2^(r-1) */
+    enum bg_store_momentum momentum;
+};
+
+struct bg_store {
+    struct bg_store_spec spec;
+    int64_t count, channels;
+    void *codes;    /* s8 up to 8 bits, s16 above */
+    void *below;    /* unsigned (split) or signed (buffer), 1, 2 or 4 bytes; Kahan: pairs of bf16;
+                       NULL without */
+    void *momentum; /* bf16 or s16; NULL: param->state has it, or none is kept */
+    int code_bytes, below_bytes, momentum_bytes;
+    uint8_t *shift; /* r of each channel: low, until the grid is re-fitted */
+    /* Counts of elements since the start: moved, codes that changed, stopped at the end of the
+     * grid or buffer, and steps that were not 0 but rounded to 0. */
+    int64_t updates, written, saturated, lost;
+    int64_t kept, beyond; /* steps that rounded to another number than 0; larger than could be */
+};
+
+/* BG_E_RANGE with value and limit when the widths do not fit together. */
+BG_MUST enum bg_status bg_store_check(const struct bg_store_spec *spec);
+bool bg_store_spec_equal(const struct bg_store_spec *a, const struct bg_store_spec *b);
+/* Room for `count` weights in `channels` channels, all 0. */
+BG_MUST enum bg_status bg_store_make(struct bg_store **out, const struct bg_store_spec *spec,
+                                     int64_t count, int64_t channels);
+void bg_store_free(struct bg_store *store); /* takes NULL */
+BG_MUST enum bg_status bg_store_copy(struct bg_store **out, const struct bg_store *from);
+/* Numbers and counts of `from`, whose spec and sizes are equal. */
+void bg_store_assign(struct bg_store *to, const struct bg_store *from);
+
+/* From f32 values on the parameter's grid: W nearest, R the rest to half of its last bit; what lies
+ * outside the grid is brought to its end and counted. Real values, for whoever wants them; the real
+ * value of each element is rounded to f32. */
+void bg_store_put(struct bg_store *store, const struct bg_grid *grid, int64_t index, float value);
+void bg_store_encode(struct bg_store *store, const struct bg_grid *grid, const float *values);
+void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, int64_t first,
+                     int64_t n, float *values);
+/* The same of any parameter; copies the value of one that has no store. */
+void bg_param_read(const struct bg_param *param, int64_t first, int64_t n, float *values);
+/* Codes of at most 8 bits, or NULL: no store, or wider. */
+const int8_t *bg_store_s8(const struct bg_param *param);
+int32_t bg_store_code(const struct bg_store *store, int64_t index);
+int32_t bg_store_below(const struct bg_store *store, int64_t index);
+void bg_store_set(struct bg_store *store, int64_t index, int32_t code, int32_t below);
+int32_t bg_store_half(const struct bg_store *store, int r); /* o */
+/* Numbers of a hostile file: codes outside the grid, residuals outside their bits. */
+BG_MUST enum bg_status bg_store_valid(const struct bg_store *store, const struct bg_grid *grid,
+                                      const char *name);
+
+/* The grid of a channel by 2^k: s' = s * 2^k, r' = r + k; real values stay what they are, exactly.
+ * BG_E_RANGE, and nothing changes, when bits would drop (r + k < 0), r' would not fit the storage,
+ * or a weight would leave the new grid (k < 0). Split form alone. */
+BG_MUST enum bg_status bg_store_regrid(struct bg_param *param, int64_t channel, int k);
+
+/* Every channel's grid by 2 or 1/2 where its weights have reached the end or leave half of it
+ * empty, as far as the residual has bits for it. */
+void bg_store_refit(struct bg_param *param);
+
+/* Bytes that hold a parameter's state, whatever it is made of. */
+struct bg_store_bytes {
+    int64_t weights;
+    int64_t values; /* f32 master and, where an exact program reads one, the f32 projection */
+    int64_t codes, below, momentum;
+    int64_t gradient;
+};
+void bg_param_bytes(const struct bg_param *param, struct bg_store_bytes *out);
+
+#endif

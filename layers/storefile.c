@@ -1,0 +1,159 @@
+/* model/store/<name>: codes, below, momentum and shift as integers, the spec and the counts as
+ * attributes. Sizes are the parameter's, so that a file cannot ask for memory; numbers are checked
+ * by bg_store_valid before they reach a network. */
+#include "layers/storefile.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mem.h"
+
+#define ROOM (BG_NAME_MAX + 40)
+
+static const char *const spec_names[] = {"form", "bits",     "low", "buffer",
+                                         "half", "momentum", "room"};
+static const char *const count_names[] = {"updates", "written", "saturated",
+                                          "lost",    "kept",    "beyond"};
+enum { SPECS = 7, COUNTS = 6 };
+
+struct part {
+    const char *name;
+    void *data;
+    enum bg_h5_type type;
+    int64_t count, bytes;
+};
+enum { PARTS = 4 };
+
+static void parts_of(const struct bg_store *store, struct part out[PARTS])
+{
+    static const enum bg_h5_type types[] = {BG_H5_U8, BG_H5_U8, BG_H5_U16, BG_H5_U32, BG_H5_U32};
+    const int codes = store->code_bytes, below = store->below_bytes;
+    const enum bg_h5_type code_type = codes == 1 ? BG_H5_S8 : BG_H5_S16;
+    const struct part parts[PARTS] = {
+        {"codes", store->codes, code_type, store->count, codes},
+        {"below", store->below, types[below], store->count, below},
+        {"momentum", store->momentum, BG_H5_U16, store->count, store->momentum_bytes},
+        {"shift", store->shift, BG_H5_U8, store->channels, 1}};
+    memcpy(out, parts, sizeof parts);
+}
+
+enum bg_status bg_storefile_save(const struct bg_store *store, const char *name, struct bg_h5 *file)
+{
+    enum bg_status rc = BG_OK;
+    char group[ROOM], path[ROOM + 16];
+    struct part part[PARTS];
+    const struct bg_store_spec *s = &store->spec;
+    const int64_t spec[SPECS] = {s->form, s->bits,     s->low, s->buffer,
+                                 s->half, s->momentum, s->room};
+    const int64_t counts[COUNTS] = {store->updates, store->written, store->saturated,
+                                    store->lost,    store->kept,    store->beyond};
+
+    (void)snprintf(group, sizeof group, "model/store/%s", name);
+    parts_of(store, part);
+    for (int i = 0; i < PARTS; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", group, part[i].name);
+        if (part[i].data != NULL)
+            TRY(bg_h5_write(file, path, part[i].type, 1, &part[i].count, part[i].data, false));
+    }
+    for (int i = 0; i < SPECS; i++)
+        TRY(bg_h5_set_int(file, group, spec_names[i], spec[i]));
+    for (int i = 0; i < COUNTS; i++)
+        TRY(bg_h5_set_int(file, group, count_names[i], counts[i]));
+out:
+    return rc;
+}
+
+static enum bg_status read_spec(struct bg_h5 *file, const char *group, struct bg_store_spec *out)
+{
+    enum bg_status rc = BG_OK;
+    static const int64_t most[SPECS] = {BG_STORE_KAHAN,   BG_BITS_MAX, BG_STORE_LOW_MAX,
+                                        BG_STORE_LOW_MAX, 1,           BG_STORE_MOMENTA - 1,
+                                        BG_STORE_LOW_MAX};
+    int64_t value[SPECS] = {0};
+
+    for (int i = 0; i < SPECS; i++) {
+        TRY(bg_h5_get_int(file, group, spec_names[i], &value[i]));
+        if (value[i] < 0 || value[i] > most[i])
+            FAIL(BG_E_DATA, "%s: %s is %" PRId64 ", limits are 0 and %" PRId64, group,
+                 spec_names[i], value[i], most[i]);
+    }
+    *out = (struct bg_store_spec){.form = (enum bg_store_form)value[0],
+                                  .bits = (int)value[1],
+                                  .low = (int)value[2],
+                                  .buffer = (int)value[3],
+                                  .half = value[4] != 0,
+                                  .momentum = (enum bg_store_momentum)value[5],
+                                  .room = (int)value[6]};
+out:
+    return rc;
+}
+
+/* What the plan says of the layer, as far as it does. */
+static enum bg_status check_plan(const struct bg_param *param, const struct bg_store_spec *spec,
+                                 const char *group)
+{
+    enum bg_status rc = BG_OK;
+    const int bits = spec->form == BG_STORE_BUFFER ? spec->buffer : spec->low;
+
+    if (param->quantizer == NULL || param->quantizer->grid.binary)
+        FAIL(BG_E_MISMATCH, "%s: %d-bit integers in the file, the network's plan has none", group,
+             spec->bits);
+    if (param->quantizer->grid.bits != spec->bits)
+        FAIL(BG_E_MISMATCH, "%s: weights of %d bits in the file, %d in the network's plan", group,
+             spec->bits, param->quantizer->grid.bits);
+    if (param->update_bits > 0 && param->update_bits != bits)
+        FAIL(BG_E_MISMATCH, "%s: %d bits in the file, the network's plan asks for u=%s:%d", group,
+             bits, param->update, param->update_bits);
+out:
+    return rc;
+}
+
+static enum bg_status read_counts(struct bg_h5 *file, const char *group, struct bg_store *store)
+{
+    enum bg_status rc = BG_OK;
+    int64_t *const to[COUNTS] = {&store->updates, &store->written, &store->saturated,
+                                 &store->lost,    &store->kept,    &store->beyond};
+
+    for (int i = 0; i < COUNTS; i++) {
+        TRY(bg_h5_get_int(file, group, count_names[i], to[i]));
+        if (*to[i] < 0 || *to[i] > INT64_MAX / 2)
+            FAIL(BG_E_DATA, "%s: %s is %" PRId64, group, count_names[i], *to[i]);
+    }
+out:
+    return rc;
+}
+
+enum bg_status bg_storefile_read(struct bg_h5 *file, const struct bg_param *param,
+                                 struct bg_store **out)
+{
+    enum bg_status rc = BG_OK;
+    char group[ROOM], path[ROOM + 16];
+    struct bg_store_spec spec;
+    struct bg_store *store = NULL;
+    struct part part[PARTS];
+
+    *out = NULL;
+    (void)snprintf(group, sizeof group, "model/store/%s", param->name);
+    if (param->kind != BG_PARAM_WEIGHT || !bg_h5_has(file, group))
+        goto out;
+    TRY(read_spec(file, group, &spec));
+    TRY(check_plan(param, &spec, group));
+    TRY(bg_store_make(&store, &spec, bg_tensor_count(&param->value),
+                      param->quantizer->grid.channels));
+    parts_of(store, part);
+    for (int i = 0; i < PARTS; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", group, part[i].name);
+        if (part[i].data != NULL)
+            TRY(bg_h5_read(file, path, part[i].type, 1, &part[i].count, part[i].data,
+                           part[i].count * part[i].bytes));
+    }
+    TRY(read_counts(file, group, store));
+    *out = store;
+    store = NULL;
+out:
+    if (rc != BG_OK && strstr(bg_error(), group) == NULL)
+        (void)bg_fail_prefix(rc, "%s: ", group);
+    bg_store_free(store);
+    return rc;
+}

@@ -1,0 +1,71 @@
+/* Residual gradient below the weight (P4 of policies/METHODS.md): weights are codes W with r bits R
+ * below; a step is rounded to the last of these bits and added, and the sum's high bits are the new
+ * W. One gradient, the batch's mean, is written per step. Mapping and concatenation form are the
+ * same arithmetic (core/integer_update.h). */
+#include "policies/step.h"
+
+struct residual_options {
+    struct bg_integer_options integer;
+    int64_t bits;
+    int tune, split;
+};
+
+static const char *const tunes[] = {"nearest", "floor", "trunc", "stochastic", NULL};
+static const char *const splits[] = {"nearest", "floor", NULL};
+
+static const struct bg_option table[] = {
+    BG_INTEGER_ROWS(struct residual_options, integer),
+    {.key = "bits",
+     .type = BG_OPT_INT,
+     .offset = offsetof(struct residual_options, bits),
+     .fallback = "8",
+     .min = 0,
+     .max = BG_STORE_LOW_MAX,
+     .help = "below the weight's last one, where the plan does not say (u=residual:8)"},
+    {.key = "tune",
+     .type = BG_OPT_CHOICE,
+     .offset = offsetof(struct residual_options, tune),
+     .fallback = "nearest",
+     .choices = tunes,
+     .help = "rounding of a step to the residual's last bit; floor drifts by half of it each step"},
+    {.key = "split",
+     .type = BG_OPT_CHOICE,
+     .offset = offsetof(struct residual_options, split),
+     .fallback = "nearest",
+     .choices = splits,
+     .help = "the weight is its value rounded to nearest, or the floor of it"},
+    {.key = NULL}};
+
+static double state_bytes(const void *options)
+{
+    const struct residual_options *o = options;
+    return bg_integer_bytes(&o->integer, (int)o->bits);
+}
+
+static enum bg_status prepare(const void *options, struct bg_param *param, int bits, bool resumed)
+{
+    const struct residual_options *o = options;
+    const struct bg_store_spec spec = {
+        .form = BG_STORE_SPLIT, .low = bits > 0 ? bits : (int)o->bits, .half = o->split == 0};
+    return bg_integer_prepare(&o->integer, param, &spec, resumed);
+}
+
+static enum bg_status update(const void *options, struct bg_param *param,
+                             const struct bg_update_moment *moment, bool decay)
+{
+    const struct residual_options *o = options;
+    struct bg_store_step step = bg_integer_step_of(&o->integer, moment, decay);
+    step.tune = (enum bg_tune)o->tune;
+    return bg_integer_move(param, &step);
+}
+
+extern const struct bg_update_method bg_update_residual;
+const struct bg_update_method bg_update_residual = {
+    .name = "residual",
+    .help = "integer weights with r more bits below them, no f32 master",
+    .source = "US12511528 (claims read; split, tuning and saturation are ours: METHODS.md, P4)",
+    .options = table,
+    .options_size = sizeof(struct residual_options),
+    .state_bytes = state_bytes,
+    .prepare = prepare,
+    .update = update};
