@@ -75,6 +75,8 @@ struct bg_kernel_train_table {
      * how many are not finite. */
     void (*observe)(const struct bg_kernel_train_sums *in, double *partial);
     void (*apply)(const struct bg_kernel_train_apply *in);
+    /* The totals in front of scratch: every channel's numbers over all blocks, in block order. */
+    void (*merge_seen)(double *scratch, int64_t blocks, int64_t channels);
     /* apply and observe of a single term over one part of rows: the same dz and numbers. */
     void (*apply_observe)(const struct bg_kernel_train_apply *in,
                           const struct bg_kernel_train_sums *part, double *partial);
@@ -132,6 +134,7 @@ void BG_TRAIN_NAME(train_statistics)(const struct bg_kernel_train_sums *in, doub
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
+void BG_TRAIN_NAME(train_merge_seen)(double *scratch, int64_t blocks, int64_t channels);
 void BG_TRAIN_NAME(train_apply_observe)(const struct bg_kernel_train_apply *in,
                                         const struct bg_kernel_train_sums *part, double *partial);
 void BG_TRAIN_NAME(train_forward)(const struct bg_kernel_train_forward *in,

@@ -220,7 +220,7 @@ static bool is_plain(const double *partial, int64_t stride, int64_t c)
 static void add_slowly(const struct bg_kernel_train_sums *in, int64_t c, double *partial)
 {
     const uint16_t *x = in->z[0] + in->first * in->channels + c;
-    double seen[BG_TRAIN_SEEN] = {[SEEN_MIN] = INFINITY, [SEEN_MAX] = -INFINITY};
+    double seen[BG_TRAIN_SEEN] = {[SEEN_MIN] = (double)INFINITY, [SEEN_MAX] = -(double)INFINITY};
 
     for (int64_t r = 0; r < in->rows; r++) {
         uint32_t bits = (uint32_t)x[r * in->channels] << 16;
@@ -345,4 +345,37 @@ void BG_TRAIN_NAME(train_apply_observe)(const struct bg_kernel_train_apply *in,
             apply_any_run(in, &panel, i, &seen);
     made.z[0] = in->dz[0];
     finish(&made, &panel, &seen, partial);
+}
+
+static void add_all(double *restrict total, const double *restrict x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        total[i] += x[i];
+}
+
+static void widen_all(double *restrict least, double *restrict most, const double *restrict low,
+                      const double *restrict high, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        least[i] = low[i] < least[i] ? low[i] : least[i];
+        most[i] = high[i] > most[i] ? high[i] : most[i];
+    }
+}
+
+void BG_TRAIN_NAME(train_merge_seen)(double *scratch, int64_t blocks, int64_t channels)
+{
+    const int64_t size = BG_TRAIN_SEEN * channels, min = SEEN_MIN * channels;
+    const int64_t max = SEEN_MAX * channels, bad = SEEN_NOT_FINITE * channels;
+
+    memset(scratch, 0, (size_t)size * sizeof *scratch);
+    for (int64_t c = 0; c < channels; c++) {
+        scratch[min + c] = (double)INFINITY;
+        scratch[max + c] = -(double)INFINITY;
+    }
+    for (int64_t b = 1; b <= blocks; b++) {
+        const double *partial = scratch + b * size;
+        add_all(scratch, partial, min); /* what stands in front of the extremes adds up */
+        widen_all(scratch + min, scratch + max, partial + min, partial + max, channels);
+        add_all(scratch + bad, partial + bad, channels);
+    }
 }

@@ -1,36 +1,8 @@
-/* bg_train_observe: merges the sums of core/kernel_train_observe.c in block order, then channel by
- * channel, each times its factor. */
+/* bg_train_observe: the sums of core/kernel_train_observe.c, channel by channel, each times its
+ * factor. */
 #include <math.h>
-#include <string.h>
 
 #include "core/train_blocks.h"
-
-/* Every channel's numbers over all blocks, in block order, in front of those of the blocks. */
-static void merge_seen(const struct bg_train_observe *in)
-{
-    const int64_t channels = in->channels, size = BG_TRAIN_SEEN * channels;
-    const int64_t blocks = bg_block_count(in->rows, channels);
-    double *total = in->scratch, *least = total + SEEN_MIN * channels;
-    double *largest = total + SEEN_MAX * channels;
-
-    memset(total, 0, (size_t)size * sizeof *total);
-    for (int64_t c = 0; c < channels; c++) {
-        least[c] = INFINITY;
-        largest[c] = -INFINITY;
-    }
-    for (int64_t b = 1; b <= blocks; b++) {
-        const double *partial = in->scratch + b * size;
-        const double *low = partial + SEEN_MIN * channels, *high = partial + SEEN_MAX * channels;
-        const double *bad = partial + SEEN_NOT_FINITE * channels;
-        for (int64_t i = 0; i < SEEN_MIN * channels; i++)
-            total[i] += partial[i];
-        for (int64_t c = 0; c < channels; c++) {
-            least[c] = low[c] < least[c] ? low[c] : least[c];
-            largest[c] = high[c] > largest[c] ? high[c] : largest[c];
-            total[SEEN_NOT_FINITE * channels + c] += bad[c];
-        }
-    }
-}
 
 /* Adds one channel to the tensor's. */
 static void add_seen(const struct bg_train_observe *in, int64_t c, struct bg_stats *all)
@@ -64,7 +36,7 @@ void bg_kernel_train_observe(const struct bg_kernel_train_table *table,
 
     if (!in->summed)
         bg_run_sums(table->observe, &all, BG_TRAIN_SEEN, in->scratch);
-    merge_seen(in);
+    table->merge_seen(in->scratch, bg_block_count(in->rows, in->channels), in->channels);
     for (int64_t c = 0; c < in->channels; c++)
         add_seen(in, c, &seen);
     bg_stats_merge(in->stats, &seen);

@@ -153,7 +153,7 @@ static double penalty_of(const struct bg_penalties *penalties, int layer, int ro
 
 static enum bg_status price(const struct builder *b, struct item *item, int choice)
 {
-    int bits[BG_ALLOCATE_CANDIDATES];
+    int bits[BG_ALLOCATE_CANDIDATES] = {0}; /* an item has a variable for each role it decides */
     enum bg_status rc = BG_OK;
     decode(b, item, choice, bits);
     for (int p = 0; p < item->layers; p++) {

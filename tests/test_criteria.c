@@ -569,7 +569,7 @@ Test(oracle, finds_the_best_plan_within_a_budget)
         for (int c = 0; c < 3; c++)
             cost[i * 3 + c] = (double)weights[i] * oracle.bits[c];
     for (double budget = 2000; budget <= 8000; budget += 100) {
-        double least = INFINITY;
+        double least = (double)INFINITY;
         cr_assert(bg_oracle_best(&oracle, cost, budget, &best) == BG_OK);
         for (int a = 0; a < 3; a++)
             for (int b = 0; b < 3; b++)
