@@ -369,6 +369,7 @@ const struct bg_kernel_train_table BG_KERNEL_TABLE(train) = {
     .reduce = BG_TRAIN_NAME(train_reduce),
     .observe = BG_TRAIN_NAME(train_observe),
     .apply = apply,
+    .reduce_observe = BG_TRAIN_NAME(train_reduce_observe),
     .merge_seen = BG_TRAIN_NAME(train_merge_seen),
     .apply_observe = BG_TRAIN_NAME(train_apply_observe),
     .spread = spread,

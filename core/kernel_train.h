@@ -70,6 +70,9 @@ struct bg_kernel_train_table {
     void (*forward)(const struct bg_kernel_train_forward *in, struct bg_kernel_train_seen *seen);
     /* Writes g; partial[c] = sum g, partial[(1 + t) * channels + c] = sum g * z[t]. */
     void (*reduce)(const struct bg_kernel_train_sums *in, double *partial);
+    /* The same, and `observe` of d[0], which must not be g. */
+    void (*reduce_observe)(const struct bg_kernel_train_sums *in, double *partial,
+                           double *observed);
     /* The BG_TRAIN_SEEN numbers of each channel of z[0], over its finite values, `channels` apart:
      * sum, sum of |x|, sum of squares, least and largest (infinity and -infinity without any), and
      * how many are not finite. */
@@ -134,6 +137,8 @@ void BG_TRAIN_NAME(train_statistics)(const struct bg_kernel_train_sums *in, doub
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_observe)(const struct bg_kernel_train_sums *in, double *partial);
 void BG_TRAIN_NAME(train_scale_from_f32)(const struct bg_kernel_train_sums *in, double *partial);
+void BG_TRAIN_NAME(train_reduce_observe)(const struct bg_kernel_train_sums *in, double *partial,
+                                         double *observed);
 void BG_TRAIN_NAME(train_merge_seen)(double *scratch, int64_t blocks, int64_t channels);
 void BG_TRAIN_NAME(train_apply_observe)(const struct bg_kernel_train_apply *in,
                                         const struct bg_kernel_train_sums *part, double *partial);

@@ -13,7 +13,7 @@
  * first run is at least 1/16 of its block, hence by Cauchy its mean m has n (m - mean)^2 <= 15 M2;
  * with the pivot's own error p <= 17 u average |x|: sum d^2 <= 31 M2 + 2 n p^2. */
 #include "core/kernel_table.h"
-#include "core/kernel_train_panel.h"
+#include "core/kernel_train_seen.h"
 
 struct moments {
     float pivot[LANES];
@@ -126,15 +126,17 @@ INLINE uint16_t mask_bits(const uint8_t *mask, int64_t at, int64_t n, bool align
 /* What the compiler knows about a pass: constants in each instance. */
 struct kind {
     int gradients, terms;
-    bool masked, whole;
+    bool masked, whole, seen; /* seen: d[0] is added up for an observer */
 };
 
 /* Part k of one vector, n elements from element `at`. */
 INLINE void reduce_part(const struct bg_kernel_train_sums *in, struct kind kind, int64_t at,
-                        int64_t n, vec *sums[1 + BG_TRAIN_TERMS], int k)
+                        int64_t n, vec *sums[1 + BG_TRAIN_TERMS], int k, struct lanes *watch)
 {
     vec g = vec_from_bf16(in->d[0] + at, n);
 
+    if (kind.seen)
+        add_part(watch, k, g, n);
     for (int t = 1; t < kind.gradients; t++)
         g = vec_add(g, vec_from_bf16(in->d[t] + at, n));
     if (kind.gradients > 1)
@@ -148,9 +150,10 @@ INLINE void reduce_part(const struct bg_kernel_train_sums *in, struct kind kind,
 }
 
 INLINE void reduce_run(const struct bg_kernel_train_sums *in, const struct panel *panel,
-                       int64_t start, struct reduced *to, struct kind kind)
+                       int64_t start, struct reduced *to, struct kind kind, struct lanes *watch)
 {
     const int64_t end = run_end(panel, start);
+    struct lanes lanes;
     vec g[PARTS], a[PARTS], b[PARTS], c[PARTS], d[PARTS];
     vec *sums[1 + BG_TRAIN_TERMS] = {g, a, b, c, d};
 
@@ -158,6 +161,8 @@ INLINE void reduce_run(const struct bg_kernel_train_sums *in, const struct panel
         UNROLL_FOUR
     for (int k = 0; k < PARTS; k++)
         sums[t][k] = vec_set(0.0f);
+    if (kind.seen)
+        lanes = *watch;
     for (int64_t i = start; i < end; i++) {
         int64_t at = panel->at + i * panel->step;
         UNROLL_FOUR
@@ -165,67 +170,103 @@ INLINE void reduce_run(const struct bg_kernel_train_sums *in, const struct panel
             int64_t n = kind.whole ? VEC : part_size(panel, i, k);
             if (n <= 0)
                 break;
-            reduce_part(in, kind, at + k * VEC, n, sums, k);
+            reduce_part(in, kind, at + k * VEC, n, sums, k, &lanes);
         }
     }
+    if (kind.seen)
+        *watch = lanes;
     for (int t = 0; t <= kind.terms; t++)
         UNROLL_FOUR
     for (int k = 0; k < PARTS; k++)
         vec_add_to(to->total[t] + k * VEC, sums[t][k]);
 }
 
-/* name: one run with `gradients_`, `terms_` and the mask known, all vectors whole. */
-#define REDUCE_RUN(name_, gradients_, terms_, masked_)                                             \
+/* name: one run with all that is known of it, all vectors whole. */
+#define REDUCE_RUN(name_, gradients_, terms_, masked_, seen_)                                      \
     static void name_(const struct bg_kernel_train_sums *in, const struct panel *panel,            \
-                      int64_t start, struct reduced *to)                                           \
+                      int64_t start, struct reduced *to, struct lanes *watch)                      \
     {                                                                                              \
-        const struct kind kind = {gradients_, terms_, masked_, true};                              \
-        reduce_run(in, panel, start, to, kind);                                                    \
+        const struct kind kind = {gradients_, terms_, masked_, true, seen_};                       \
+        reduce_run(in, panel, start, to, kind, watch);                                             \
     }
-REDUCE_RUN(reduce_11, 1, 1, false)
-REDUCE_RUN(reduce_11_masked, 1, 1, true)
-REDUCE_RUN(reduce_12_masked, 1, 2, true)
-REDUCE_RUN(reduce_21_masked, 2, 1, true)
-REDUCE_RUN(reduce_22_masked, 2, 2, true)
+REDUCE_RUN(reduce_11, 1, 1, false, false)
+REDUCE_RUN(reduce_11_masked, 1, 1, true, false)
+REDUCE_RUN(reduce_12_masked, 1, 2, true, false)
+REDUCE_RUN(reduce_21_masked, 2, 1, true, false)
+REDUCE_RUN(reduce_22_masked, 2, 2, true, false)
+REDUCE_RUN(reduce_11_seen, 1, 1, true, true)
+REDUCE_RUN(reduce_12_seen, 1, 2, true, true)
+REDUCE_RUN(reduce_21_seen, 2, 1, true, true)
+REDUCE_RUN(reduce_22_seen, 2, 2, true, true)
 
 static void reduce_any(const struct bg_kernel_train_sums *in, const struct panel *panel,
-                       int64_t start, struct reduced *to)
+                       int64_t start, struct reduced *to, struct lanes *watch)
 {
-    const struct kind kind = {in->gradients, in->terms, in->mask != NULL, false};
+    const struct kind kind = {in->gradients, in->terms, in->mask != NULL, false, watch != NULL};
 
-    reduce_run(in, panel, start, to, kind);
+    reduce_run(in, panel, start, to, kind, watch);
 }
 
 typedef void (*reduce_fn)(const struct bg_kernel_train_sums *in, const struct panel *panel,
-                          int64_t start, struct reduced *to);
+                          int64_t start, struct reduced *to, struct lanes *watch);
 
 /* The instance for runs of whole vectors. */
-static reduce_fn find_reduce(const struct bg_kernel_train_sums *in, const struct panel *panel)
+static reduce_fn find_reduce(const struct bg_kernel_train_sums *in, const struct panel *panel,
+                             bool seen)
 {
-    static const reduce_fn masked[2][2] = {{reduce_11_masked, reduce_12_masked},
-                                           {reduce_21_masked, reduce_22_masked}};
+    static const reduce_fn masked[2][2][2] = {
+        {{reduce_11_masked, reduce_12_masked}, {reduce_21_masked, reduce_22_masked}},
+        {{reduce_11_seen, reduce_12_seen}, {reduce_21_seen, reduce_22_seen}}};
 
     /* every vector then begins at a whole byte of the mask: so do blocks and panels */
     if (panel->step % 8 != 0 || in->terms < 1 || in->terms > 2 || in->gradients > 2)
         return reduce_any;
     if (in->mask != NULL)
-        return masked[in->gradients - 1][in->terms - 1];
-    return in->gradients == 1 && in->terms == 1 ? reduce_11 : reduce_any;
+        return masked[seen][in->gradients - 1][in->terms - 1];
+    return in->gradients == 1 && in->terms == 1 && !seen ? reduce_11 : reduce_any;
 }
 
 void BG_TRAIN_NAME(train_reduce)(const struct bg_kernel_train_sums *in, double *partial)
 {
     const struct panel panel = make_panel(in);
-    const reduce_fn whole = find_reduce(in, &panel);
+    const reduce_fn whole = find_reduce(in, &panel, false);
     struct reduced reduced = {{{0}}};
 
     for (int64_t i = 0; i < panel.count; i += BG_TRAIN_RUN)
         if (all_whole(&panel, run_end(&panel, i)))
-            whole(in, &panel, i, &reduced);
+            whole(in, &panel, i, &reduced, NULL);
         else
-            reduce_any(in, &panel, i, &reduced);
+            reduce_any(in, &panel, i, &reduced, NULL);
     for (int t = 0; t <= in->terms; t++)
         fold(&panel, reduced.total[t], partial + t * in->channels + in->channel);
+}
+
+/* RUN is a multiple of BG_TRAIN_RUN: the observer's lanes go on over several runs. */
+void BG_TRAIN_NAME(train_reduce_observe)(const struct bg_kernel_train_sums *in, double *partial,
+                                         double *observed)
+{
+    const struct panel panel = make_panel(in);
+    const reduce_fn whole = find_reduce(in, &panel, true);
+    struct bg_kernel_train_sums x = *in;
+    struct reduced reduced = {{{0}}};
+    struct seen seen;
+    struct lanes watch;
+
+    start_seen(&seen);
+    for (int64_t i = 0; i < panel.count; i += BG_TRAIN_RUN) {
+        if (i % RUN == 0)
+            start_lanes(&seen, &watch);
+        if (all_whole(&panel, run_end(&panel, i)))
+            whole(in, &panel, i, &reduced, &watch);
+        else
+            reduce_any(in, &panel, i, &reduced, &watch);
+        if (run_end(&panel, i) % RUN == 0 || run_end(&panel, i) == panel.count)
+            add_lanes(&watch, &seen);
+    }
+    for (int t = 0; t <= in->terms; t++)
+        fold(&panel, reduced.total[t], partial + t * in->channels + in->channel);
+    x.z[0] = in->d[0];
+    finish(&x, &panel, &seen, observed);
 }
 
 /* n values from x on; reads none behind them. */

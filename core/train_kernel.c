@@ -48,19 +48,39 @@ static void add_blocks(double *scratch, int64_t blocks, int64_t count)
     }
 }
 
+/* The one gradient that is observed, when that can be done on the way; else -1. */
+static int one_seen(const struct bg_train_reduce *in)
+{
+    int one = -1;
+
+    for (int t = 0; t < in->gradients; t++)
+        if (in->seen[t] != NULL)
+            one = one < 0 ? t : BG_TRAIN_TERMS;
+    return one >= 0 && one < BG_TRAIN_TERMS && in->gradients <= 2 && in->d[one] != in->g ? one : -1;
+}
+
 static void run_reduce(const struct bg_kernel_train_table *table,
                        const struct bg_kernel_train_sums *all, const struct bg_train_reduce *in)
 {
     const int64_t channels = all->channels;
     const int64_t parts = bg_block_count(all->rows, channels) * bg_panel_count(channels);
+    const int one = one_seen(in);
 
 #pragma omp parallel for schedule(static) if (all->rows * channels >= SMALL)
     for (int64_t i = 0; i < parts; i++) {
-        const struct bg_kernel_train_sums part = bg_part_of(all, i);
+        struct bg_kernel_train_sums part = bg_part_of(all, i);
+        double *partial = bg_sums_of(in->scratch, channels, 1 + in->terms, i);
+        if (one >= 0) { /* sums of two do not depend on their order */
+            part.d[0] = in->d[one];
+            part.d[one] = in->d[0];
+            table->reduce_observe(&part, partial,
+                                  bg_sums_of(in->seen[one], channels, BG_TRAIN_SEEN, i));
+            continue;
+        }
         for (int t = 0; t < in->gradients; t++)
             if (in->seen[t] != NULL)
                 bg_see_part(table, &part, in->d[t], in->seen[t], i);
-        table->reduce(&part, bg_sums_of(in->scratch, channels, 1 + in->terms, i));
+        table->reduce(&part, partial);
     }
 }
 

@@ -289,3 +289,72 @@ Test(train_observe, on_the_way_equals_afterwards)
                 destroy(&t);
             }
 }
+
+#define MOST (4001 * 10)
+
+struct reduced {
+    uint16_t g[MOST];
+    double sum[CHANNELS], dot[2][CHANNELS];
+    struct bg_stats stats;
+};
+
+/* d[which] observed on the way, or afterwards. */
+static void reduce_one(const struct bg_kernel_train_table *table, struct trial *t, int gradients,
+                       int terms, int which, bool on_the_way, struct reduced *out)
+{
+    static uint16_t d[2][MOST];
+    static uint8_t mask[MOST];
+    const int64_t n = t->in.rows * t->in.channels;
+    struct bg_train_reduce pass = {.rows = t->in.rows,
+                                   .channels = t->in.channels,
+                                   .gradients = gradients,
+                                   .d = {d[0], d[1]},
+                                   .mask = mask,
+                                   .g = out->g,
+                                   .terms = terms,
+                                   .z = {t->x, t->x},
+                                   .sum = out->sum,
+                                   .dot = {out->dot[0], out->dot[1]}};
+
+    fill(d[0], n, -0.4f, 3.0f);
+    fill(d[1], n, -0.6f, 1.0f);
+    for (int64_t i = 0; i < n / 8 + 1; i++)
+        mask[i] = (uint8_t)(i * 37);
+    cr_assert(bg_alloc(&pass.scratch, bg_train_scratch(t->in.rows, t->in.channels, 3),
+                       sizeof(double)) == BG_OK);
+    pass.seen[which] = on_the_way ? t->in.scratch : NULL;
+    bg_kernel_train_reduce(table, &pass);
+    t->in.x = d[which];
+    t->in.summed = on_the_way;
+    t->in.stats = &out->stats;
+    bg_kernel_train_observe(table, &t->in);
+    bg_free(pass.scratch);
+}
+
+/* The pass that reads dx adds it up to the same bits, and gives what it gives without. */
+Test(train_observe, reduced_on_the_way_equals_afterwards)
+{
+    static struct reduced a, b;
+
+    for (int s = 2; s < SHAPES; s++)
+        for (int v = 0; v < bg_kernel_variant_count(); v++)
+            for (int kind = 0; kind < 6; kind++) {
+                const int gradients = kind < 2 ? 1 : 2, which = kind < 4 ? 0 : 1;
+                struct trial t;
+                if (shapes[s][0] * shapes[s][1] > MOST)
+                    continue;
+                make(&t, shapes[s][0], shapes[s][1]);
+                fill(t.x, shapes[s][0] * shapes[s][1], -0.45f, 1.0f);
+                memset(&a, 0, sizeof a);
+                memset(&b, 0, sizeof b);
+                reduce_one(bg_kernel_variant(v)->train, &t, gradients, 1 + kind % 2, which, false,
+                           &a);
+                reduce_one(bg_kernel_variant(v)->train, &t, gradients, 1 + kind % 2, which, true,
+                           &b);
+                cr_expect(memcmp(&a, &b, sizeof a) == 0, "%lld x %lld, kind %d, %s",
+                          (long long)shapes[s][0], (long long)shapes[s][1], kind,
+                          bg_kernel_variant(v)->isa);
+                cr_expect(a.stats.count > 0 && a.stats.sum_square > 0.0);
+                destroy(&t);
+            }
+}
