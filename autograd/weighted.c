@@ -28,7 +28,6 @@ enum bg_status bg_weighted_compile(const struct bg_compile *compile, struct bg_s
         rc = bg_coded_create(&state->coded, compile, step, shape);
         if (rc != BG_E_UNSUPPORTED)
             goto out;
-        rc = BG_OK;
     }
     TRY(bg_param_make_forward(step->node->param[0]));
     if (compile->compute == BG_COMPUTE_EXACT)

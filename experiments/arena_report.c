@@ -135,7 +135,7 @@ static void volumes(const struct bg_arena_summary *s, struct bg_text *html)
         bg_text_add_html(html, s->name[c]);
         bg_text_add(html, "</td>");
         number(html, bg_compare_mean(s->volume + (ptrdiff_t)c * s->seeds, s->seeds));
-        if (strcmp(bg_arena_verdict(i), "better") && strcmp(bg_arena_verdict(i), "worse"))
+        if (strcmp(bg_arena_verdict(i), "better") != 0 && strcmp(bg_arena_verdict(i), "worse") != 0)
             bg_text_add(html, "<td>%s</td></tr>\n", bg_arena_verdict(i));
         else
             bg_text_add(html, "<td>%+.4g [%+.4g, %+.4g]</td></tr>\n", i->mean, i->low, i->high);
