@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/train_conv.h"
 #include "core/h5.h"
 #include "core/mem.h"
 #include "core/rng.h"
@@ -188,8 +189,9 @@ Test(integer_training, every_method_learns_without_an_f32_copy)
                       f.last_loss);
             bg_trainer_bytes(f.net.graph, &integers, &masters);
             cr_assert(masters.weights == 0 && integers.codes == integers.weights);
-            cr_assert(compute == 1 || integers.values == 0, "%s: %d bytes of f32", methods[m],
-                      (int)integers.values);
+            /* the exact program, and the fast one where it falls back to it, keep a projection */
+            cr_assert(compute == 1 || !bg_train_available() || integers.values == 0,
+                      "%s: %d bytes of f32", methods[m], (int)integers.values);
             cr_assert(integers.momentum == 4 * integers.weights);
             for (int i = 0; i < 3; i++) {
                 cr_assert(weight(&f, i)->store && !weight(&f, i)->value.data);
