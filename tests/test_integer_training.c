@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/train_conv.h"
 #include "core/h5.h"
 #include "core/mem.h"
 #include "core/rng.h"
+#include "core/train_conv.h"
 #include "core/store.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
