@@ -79,28 +79,6 @@ struct bg_bits_frame bg_arena_frame(const struct bg_arena *arena, int budget)
     return frame;
 }
 
-/* A profile with one row of each kind that a base will bring; its values do not matter. */
-static enum bg_status expect_profile(const struct bg_arena *arena, struct bg_profile *out)
-{
-    const struct bg_profile_options *options = &arena->recipe->profile;
-    bool resets = options->cycles > 0 && options->reset;
-    enum bg_status rc = BG_OK;
-
-    TRY(bg_trainer_profile_make(arena->net, options->per_channel, out));
-    if (options->batches > 0 || arena->recipe->train.profile_every > 0) {
-        TRY(bg_profile_add_row(out, 1));
-        for (int q = 0; q < BG_QUANTITIES; q++)
-            for (int i = 0; i < out->layers; i++)
-                bg_profile_at(out, 0, (enum bg_quantity)q, i)->count = 1;
-    }
-    TRY(bg_profile_add_cycle(out, 1));
-    for (int r = 0; r < BG_REFERENCES; r++)
-        for (int i = 0; i < out->layers && (r == BG_REFERENCE_RESET) == resets; i++)
-            *bg_profile_displacement_at(out, 0, (enum bg_reference)r, i) = 1.0;
-out:
-    return rc;
-}
-
 /* A record as a base would leave it, but for its numbers. */
 static enum bg_status expect_record(const struct bg_arena *arena, struct bg_record *out)
 {
@@ -154,7 +132,7 @@ static enum bg_status check_criteria(const struct bg_arena *arena)
     enum bg_status rc = BG_OK;
 
     TRY(expect_record(arena, &record));
-    TRY(expect_profile(arena, &profile));
+    TRY(bg_select_expect_profile(recipe, arena->net, true, true, &profile));
     TRY(bg_measure_expect(&recipe->measures, arena->layers, recipe->candidates,
                           recipe->candidate_bits, &rows));
     TRY(bg_select_data_open(&data, &record, arena->net, &recipe->select));

@@ -1,5 +1,4 @@
 /* `bitgrad arena`: criteria against each other, against random plans and one width for all. */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,28 +8,6 @@
 #include "experiments/terminal.h"
 
 extern const struct bg_command bg_cmd_arena;
-
-/* The first signal asks for a stop, the second ends the process (and so its workers). */
-static void on_signal(int number)
-{
-    if (bg_stop_requested()) {
-        (void)signal(number, SIG_DFL);
-        (void)raise(number);
-        return;
-    }
-    bg_stop_request();
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    (void)sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 static enum bg_status finish(const struct bg_arena *arena)
 {
@@ -64,7 +41,7 @@ static enum bg_status arena_main(int argc, char **argv)
     if (arguments.done)
         goto out;
     TRY(bg_arguments_int(&arguments, "jobs", 1, 256, 1, &jobs));
-    catch_signals();
+    bg_terminal_catch_signals();
     TRY(bg_arena_open(&arena, arguments.at[0], arguments.at + 1, arguments.count - 1,
                       bg_arguments_get(&arguments, "out")));
     if (bg_arguments_get(&arguments, "worker")) {

@@ -1,5 +1,4 @@
 /* `bitgrad run`: one experiment from a recipe, begun or gone on with. */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,28 +9,6 @@
 #include "experiments/terminal.h"
 
 extern const struct bg_command bg_cmd_run;
-
-/* The first signal asks for a checkpoint and a stop, the second ends the process. */
-static void on_signal(int number)
-{
-    if (bg_stop_requested()) {
-        (void)signal(number, SIG_DFL);
-        (void)raise(number);
-        return;
-    }
-    bg_stop_request();
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    (void)sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 static enum bg_status print_result(const struct bg_run *run, bool json)
 {
@@ -98,7 +75,7 @@ static enum bg_status run_main(int argc, char **argv)
     TRY(bg_arguments_read(&arguments, &bg_cmd_run, argc, argv, 1, -1));
     if (arguments.done)
         goto out;
-    catch_signals();
+    bg_terminal_catch_signals();
     TRY(bg_recipe_read(&recipe, arguments.at[0], arguments.at + 1, arguments.count - 1));
     TRY(work(recipe, bg_arguments_get(&arguments, "out"),
              bg_arguments_get(&arguments, "json") != NULL));

@@ -125,3 +125,27 @@ void bg_select_data_close(struct bg_select_data *data)
     bg_free(data->row);
     memset(data, 0, sizeof *data);
 }
+
+enum bg_status bg_select_expect_profile(const struct bg_recipe *recipe, const struct bg_net *net,
+                                        bool trains, bool profiles, struct bg_profile *out)
+{
+    const struct bg_profile_options *options = &recipe->profile;
+    bool resets = profiles && options->cycles > 0 && options->reset;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_trainer_profile_make(net, options->per_channel, out));
+    if ((profiles && options->batches > 0) || (trains && recipe->train.profile_every > 0)) {
+        TRY(bg_profile_add_row(out, 1));
+        for (int q = 0; q < BG_QUANTITIES; q++)
+            for (int i = 0; i < out->layers; i++)
+                bg_profile_at(out, 0, (enum bg_quantity)q, i)->count = 1;
+    }
+    if (trains || (profiles && options->cycles > 0)) {
+        TRY(bg_profile_add_cycle(out, 1));
+        for (int r = 0; r < BG_REFERENCES; r++)
+            for (int i = 0; i < out->layers && (r == BG_REFERENCE_RESET) == resets; i++)
+                *bg_profile_displacement_at(out, 0, (enum bg_reference)r, i) = 1.0;
+    }
+out:
+    return rc;
+}

@@ -3,6 +3,7 @@
 #ifndef BG_EXPERIMENTS_SELECT_DATA_H
 #define BG_EXPERIMENTS_SELECT_DATA_H
 
+#include "experiments/recipe.h"
 #include "experiments/record.h"
 #include "layers/net.h"
 #include "policies/select.h"
@@ -23,5 +24,10 @@ BG_MUST enum bg_status bg_select_data_open(struct bg_select_data *out,
                                            const struct bg_record *record, const struct bg_net *net,
                                            const struct bg_select_options *options);
 void bg_select_data_close(struct bg_select_data *data);
+/* A profile with one row of each kind that a recipe's stages will bring, for checks before anything
+ * was measured; its values do not matter. Free with bg_profile_free, on failure too. */
+BG_MUST enum bg_status bg_select_expect_profile(const struct bg_recipe *recipe,
+                                                const struct bg_net *net, bool trains,
+                                                bool profiles, struct bg_profile *out);
 
 #endif

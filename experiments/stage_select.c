@@ -263,33 +263,6 @@ out:
     return rc;
 }
 
-/* A profile with one row of each kind that the recipe's stages will bring; its values do not
- * matter. */
-static enum bg_status expect_profile(const struct bg_run *run, struct bg_profile *out)
-{
-    const struct bg_profile_options *options = &run->recipe->profile;
-    bool profiles = bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE);
-    bool trains = bg_recipe_has_stage(run->recipe, BG_STAGE_TRAIN);
-    bool resets = profiles && options->cycles > 0 && options->reset;
-    enum bg_status rc = BG_OK;
-
-    TRY(bg_trainer_profile_make(run->net, options->per_channel, out));
-    if ((profiles && options->batches > 0) || (trains && run->recipe->train.profile_every > 0)) {
-        TRY(bg_profile_add_row(out, 1));
-        for (int q = 0; q < BG_QUANTITIES; q++)
-            for (int i = 0; i < out->layers; i++)
-                bg_profile_at(out, 0, (enum bg_quantity)q, i)->count = 1;
-    }
-    if (trains || (profiles && options->cycles > 0)) {
-        TRY(bg_profile_add_cycle(out, 1));
-        for (int r = 0; r < BG_REFERENCES; r++)
-            for (int i = 0; i < out->layers && (r == BG_REFERENCE_RESET) == resets; i++)
-                *bg_profile_displacement_at(out, 0, (enum bg_reference)r, i) = 1.0;
-    }
-out:
-    return rc;
-}
-
 static enum bg_status try_policy(struct search *search)
 {
     struct bg_run *run = search->run;
@@ -306,7 +279,9 @@ static enum bg_status try_policy(struct search *search)
         TRY(bg_run_apply(run, &plan));
     }
     TRY(bg_run_apply(run, NULL));
-    TRY(expect_profile(run, &expected));
+    TRY(bg_select_expect_profile(run->recipe, run->net,
+                                 bg_recipe_has_stage(run->recipe, BG_STAGE_TRAIN),
+                                 bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE), &expected));
     if (bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE))
         TRY(bg_measure_expect(&run->recipe->measures, run->record.layers, run->recipe->candidates,
                               run->recipe->candidate_bits, &rows));

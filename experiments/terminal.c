@@ -3,6 +3,7 @@
  * pipe or a file gets messages only, one line each. */
 #include "experiments/terminal.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,4 +169,25 @@ void bg_terminal_start(void)
     terminal = (struct terminal){.level = BG_LOG_INFO, .color = BG_COLOR_AUTO};
     terminal.bar = isatty(STDERR_FILENO) && kind && strcmp(kind, "dumb") != 0;
     bg_log_set(&sink);
+}
+
+static void on_signal(int number)
+{
+    if (bg_stop_requested()) {
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
+        return;
+    }
+    bg_stop_request();
+}
+
+void bg_terminal_catch_signals(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    (void)sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART;
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
 }

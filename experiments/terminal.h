@@ -19,6 +19,9 @@ enum bg_level bg_terminal_level(void);
 void bg_terminal_clear(void);
 /* Prints "bitgrad: sentence" on stderr; cannot fail. */
 void bg_terminal_error(const char *sentence);
+/* From now on the first SIGINT or SIGTERM asks for a stop (bg_stop_requested), the second ends the
+ * process. */
+void bg_terminal_catch_signals(void);
 /* Seconds of a clock that never goes back. */
 double bg_terminal_clock(void);
 
