@@ -9,6 +9,7 @@
 #include "experiments/arguments.h"
 #include "experiments/print_json.h"
 #include "experiments/replay.h"
+#include "experiments/residuals.h"
 
 extern const struct bg_command bg_cmd_select;
 
@@ -133,6 +134,7 @@ static enum bg_status find_plan(const struct bg_replay *replay, struct answer *a
     TRY(rc);
     TRY(bg_select_plan(&replay->recipe->select, replay->data.names, &answer->ranking, answer->k,
                        &answer->plan));
+    TRY(bg_residuals_plan(replay->recipe, &replay->record, 0, &answer->plan));
     if (replay->recipe->quantize.requant > 0)
         TRY(bg_text_copy(
             answer->plan.requant, sizeof answer->plan.requant,

@@ -188,7 +188,8 @@ static void check_plans(const struct bg_recipe *recipe, const struct bg_yaml *at
     if (quantize->weight_bits || quantize->activation_bits)
         bg_options_error(errors, at, "quantize",
                          "plan says all bits: leave weight_bits and activation_bits out");
-    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
+    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT) &&
+        strcmp(recipe->select.plan, quantize->plan) != 0)
         bg_options_error(errors, at, "select",
                          "quantize.plan and select.plan: a run takes one plan file");
 }
@@ -209,6 +210,9 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
             "for a trained network");
     check_plans(recipe, node ? node : root, errors);
+    if (recipe->residual.asked && selects && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
+        bg_options_error(errors, recipe->select.residual, "select.residual",
+                         "needs the train stage, whose updates it reads");
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
@@ -229,6 +233,9 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
                          errors));
     READ(bg_options_read(top->select, bg_select_options_table, NULL, "select", &recipe->select,
                          errors));
+    recipe->residual.asked = recipe->select.residual != NULL;
+    READ(bg_options_read(recipe->select.residual, bg_residual_options_table, NULL,
+                         "select.residual", &recipe->residual, errors));
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
     READ(bg_options_read(top->verify, bg_verify_table, NULL, "verify", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));
@@ -322,6 +329,10 @@ static enum bg_status print_resolved(struct bg_recipe *recipe, struct bg_text *e
     bg_text_add(text, "select:\n");
     print_plain(bg_select_options_table, &recipe->select, 2, text);
     print_options(recipe->policy->options, recipe->policy_options, text);
+    if (recipe->residual.asked) {
+        bg_text_add(text, "  residual:\n");
+        bg_options_print(bg_residual_options_table, &recipe->residual, 4, text);
+    }
     TRY(print_training("finetune", &recipe->finetune, text, errors));
     bg_text_add(text, "evaluate:\n");
     print_plain(bg_evaluate_table, recipe, 2, text);

@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "experiments/residuals.h"
 #include "experiments/run.h"
 #include "experiments/select_data.h"
 
@@ -256,6 +257,7 @@ enum bg_status bg_stage_select(struct bg_run *run)
     } else {
         TRY(find(&search, &plan));
     }
+    TRY(bg_residuals_plan(run->recipe, &run->record, 0, &plan));
     TRY(settle(&search, &plan));
 out:
     bg_plan_free(&plan);

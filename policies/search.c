@@ -226,4 +226,10 @@ const struct bg_option bg_select_options_table[] = {
      .offset = FIELD(plan),
      .fallback = "\"\"",
      .help = "a plan file to use as it stands instead of selecting"},
+    {.key = "residual",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(residual),
+     .fallback = "none",
+     .help = "choose residual bits of integer weights from their recorded steps: {} or a map of "
+             "options (bitgrad list recipe.select.residual)"},
     {.key = NULL}};

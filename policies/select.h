@@ -127,7 +127,8 @@ struct bg_select_options {
     double threshold;              /* search: threshold */
     bool pin_first, pin_last;
     struct bg_text_list pinned;
-    char plan[BG_OPTION_TEXT]; /* a plan file to use instead of selecting, "" = none */
+    char plan[BG_OPTION_TEXT];      /* a plan file to use instead of selecting, "" = none */
+    const struct bg_yaml *residual; /* read by policies/residual_bits.h's table; NULL = absent */
 };
 extern const struct bg_option bg_select_options_table[];
 

@@ -53,3 +53,23 @@ out: "below_bits":0,"layer":"fc"
 out: "method":"sgd","saturated":null
 out: 1
 out: 3
+
+# Residual bits chosen from the steps of training, in f32 (no grid) and on the grids of a plan; the record gives the same plan again.
+$ bitgrad run ${RECIPES}/tiny.yaml --out probe stages='[train, profile, select, finetune]' 'select.residual={}' report.figures=false -q > /dev/null; grep -cE '^conv[12] .*w=s[48]/channel .*u=residual:[0-9]+$' probe/plan.txt; bitgrad select probe 2> /dev/null | sed -n '/^requant/,$p' | cmp - probe/plan.txt; bitgrad select probe 'select.residual={margin: 3}' 2> /dev/null | grep -oE 'u=residual:[0-9]+' > more; grep -oE 'u=residual:[0-9]+' probe/plan.txt | paste -d' ' - more | awk -F'[: ]' '$4 != $2 + 2' 
+out: 2
+
+$ printf 'conv1 w=s8 a=u8\nconv2 w=s4 a=u8 u=residual:5\nfc w=s6 a=u8 u=residual\n' > kept.txt; bitgrad run ${RECIPES}/tiny.yaml --out kept stages='[train, select, finetune]' quantize.plan=kept.txt select.plan=kept.txt 'select.residual={quantile: 0.1, least: 10, most: 12}' report.figures=false -v 2>&1 | grep -E '^select: [a-z0-9]*: ' | sed -E 's/2\^-?[0-9.]+/2^N/'; sed -E 's/residual:1[0-2]$/residual:R/' kept/plan.txt
+out: select: conv1: 10 % of its steps are below 2^N of a step of its 8-bit weights: u=residual:10
+out~ select: fc: 10 % of its steps are below 2\^N of a step of its 6-bit weights: u=residual:1[0-2]
+out: requant f32-rne
+out: conv1  w=s8/channel  a=u8  g=f32  dw=f32  u=residual:R
+out: conv2  w=s4/channel  a=u8  g=f32  dw=f32  u=residual:5
+out: fc  w=s6/channel  a=u8  g=f32  dw=f32  u=residual:R
+
+$ bitgrad run ${RECIPES}/tiny.yaml --out kept3 stages='[profile, select]' 'select.residual={}' -q
+err~ bitgrad: .*: select.residual: needs the train stage, whose updates it reads
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml --out kept3 'select.residual={quantil: 0.1}' -q
+err~ bitgrad: .*select.residual.quantil: unknown key, did you mean .quantile.\?
+exit: 65
