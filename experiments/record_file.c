@@ -347,13 +347,12 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     TRY(read_meta(out, file, &plans));
     TRY(bg_h5_take_text(file, "recipe", &out->recipe));
     for (int i = 0; i < BG_TABLES; i++)
-        if (schema == BG_RUN_SCHEMA || has_table(&out->table[i], file))
+        if (i <= BG_TABLE_MEASURES || has_table(&out->table[i], file))
             TRY(bg_table_read(&out->table[i], file));
     TRY(check_layers(out));
     TRY(bg_record_read_fixed(out, file));
     TRY(bg_record_read_measures(out, file));
-    if (schema == BG_RUN_SCHEMA)
-        TRY(bg_record_read_updates(out, file));
+    TRY(bg_record_read_updates(out, file));
     TRY(read_profiles(out, file));
     TRY(read_plans(out, file, plans));
     TRY(implementations(out, file, false));

@@ -16,6 +16,7 @@ struct rows {
     struct bg_residual_record at[EPOCHS_MAX]; /* the newest first */
     double unit;                              /* of the newest */
     int weight_bits;                          /* 0 = it had no grid */
+    int low;                                  /* bits below codes W with R below; else -1 */
 };
 
 static struct bg_residual_record record_of(const struct bg_record *record, const union bg_cell *row)
@@ -34,13 +35,34 @@ static struct bg_residual_record record_of(const struct bg_record *record, const
     return out;
 }
 
+/* Of the methods whose weights a residual takes over as they are (core/store_change.h). */
+static int low_of(const struct bg_record *record, const union bg_cell *row)
+{
+    static const char *const names[] = {"residual", "nearest", "stochastic"};
+    const char *method = record->update_method[row[BG_UPDATE_METHOD].integer];
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(method, names[i]) == 0)
+            return (int)row[BG_UPDATE_BELOW_BITS].integer;
+    return -1;
+}
+
+/* Bits that hold what the weights are now: their total, and one more where a coarser grid has no
+ * code for the ends of the finer one. */
+static int needed(const struct rows *rows, int bits)
+{
+    const int more = rows->weight_bits - bits;
+
+    return rows->low < 0 || rows->weight_bits == 0 ? 0 : rows->low + more + (more > 0 ? 1 : 0);
+}
+
 /* A layer's newest epochs: of fine-tuning up to a moment, then of training. */
 static void collect(const struct bg_record *record, int layer, const int64_t limits[2],
                     struct rows *out)
 {
     const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
 
-    *out = (struct rows){.count = 0};
+    *out = (struct rows){.low = -1};
     for (int64_t r = table->rows; r-- > 0 && out->count < limits[0];) {
         const union bg_cell *row = bg_table_row(table, r);
         if (row[BG_UPDATE_LAYER].integer != layer ||
@@ -50,6 +72,7 @@ static void collect(const struct bg_record *record, int layer, const int64_t lim
         if (out->count == 0) {
             out->unit = row[BG_UPDATE_UNIT].real;
             out->weight_bits = (int)row[BG_UPDATE_WEIGHT_BITS].integer;
+            out->low = low_of(record, row);
         }
         out->at[out->count++] = record_of(record, row);
     }
@@ -86,11 +109,14 @@ static enum bg_status choose(const struct bg_recipe *recipe, const struct bg_rec
         rc = bg_fail_prefix(rc, "select.residual: layer %s: ", layer->name);
     TRY(rc);
     TRY(bg_text_copy(layer->update, sizeof layer->update, "residual"));
-    layer->update_bits = choice.bits;
+    layer->update_bits = choice.bits > needed(rows, bits) ? choice.bits : needed(rows, bits);
+    if (layer->update_bits > BG_STORE_LOW_MAX)
+        layer->update_bits = BG_STORE_LOW_MAX;
     bg_log(BG_LOG_INFO,
            "select: %s: %g %% of its steps are below 2^%.1f of a step of its %d-bit weights: "
-           "u=residual:%d",
-           layer->name, 100.0 * options->quantile, choice.size, bits, choice.bits);
+           "u=residual:%d%s",
+           layer->name, 100.0 * options->quantile, choice.size, bits, layer->update_bits,
+           layer->update_bits > choice.bits ? ", which its present values need" : "");
     if (choice.saturates)
         bg_log(BG_LOG_WARN,
                "select: %s: more than %g %% of its steps stopped at the grid's end: it needs "
