@@ -13,6 +13,7 @@ struct training {
     const char *name;
     struct bg_table *steps, *epochs;
     int64_t total; /* steps of the stage */
+    int64_t until; /* epochs after which layers are selected again; 0 = never */
 };
 
 static enum bg_status on_step(void *self, const struct bg_train_step_row *row,
@@ -144,8 +145,11 @@ static void say_bytes(const struct training *training)
 static enum bg_status train(struct training *training, struct bg_profile *profile)
 {
     struct bg_run *run = training->run;
-    struct bg_train_hooks hooks = {
-        .self = training, .on_step = on_step, .on_epoch = on_epoch, .profile = profile};
+    struct bg_train_hooks hooks = {.self = training,
+                                   .on_step = on_step,
+                                   .on_epoch = on_epoch,
+                                   .profile = profile,
+                                   .until = training->until};
     struct bg_source *source = NULL, *validation = NULL;
     enum bg_status rc = BG_OK;
 
@@ -207,6 +211,7 @@ enum bg_status bg_stage_finetune(struct bg_run *run)
     struct training training = {.run = run,
                                 .options = &run->recipe->finetune,
                                 .name = "finetune",
+                                .until = bg_record_rounds(&run->record) * run->recipe->select.every,
                                 .steps = &run->record.table[BG_TABLE_FINETUNE_STEPS],
                                 .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS]};
     return train(&training, &run->record.profile[BG_PROFILE_FINETUNE]);

@@ -114,7 +114,8 @@ struct bg_train_hooks {
                                const struct bg_evaluation *evaluation,
                                const struct bg_train_state *state);
     struct bg_profile
-        *profile; /* rows every profile_every steps, and displacement per epoch; may be NULL */
+        *profile;  /* rows every profile_every steps, and displacement per epoch; may be NULL */
+    int64_t until; /* epochs after which to return, with more to come; 0 = at the end */
 };
 
 /* Trains from `state` (zeroed at first) to the end. Step 0 starts a stage: optimizer state is
