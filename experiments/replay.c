@@ -7,7 +7,8 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-#define WORDS_MAX 64
+#define WORDS_MAX  64
+#define TEXT_LIMIT (1 << 24)
 
 /* The words as assignments to the recipe's keys. */
 struct assignments {
@@ -86,11 +87,14 @@ static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, cha
     char path[BG_PATH_MAX];
     struct bg_recipe *recorded = NULL;
     struct assignments list = {.count = 0};
+    char *text = NULL;
+    size_t length = 0;
     enum bg_status rc = BG_OK;
 
     TRY(bg_path_join(path, dir, "recipe.yaml"));
     TRY(bg_recipe_read(&recorded, path, NULL, 0));
-    if (strcmp(replay->record.recipe, bg_text_string(&recorded->resolved)) != 0)
+    TRY(bg_file_read(path, TEXT_LIMIT, &text, &length)); /* as it was printed then */
+    if (strcmp(replay->record.recipe, text) != 0)
         FAIL(BG_E_MISMATCH, "%s/run.h5 is of another recipe than %s", dir, path);
     TRY(translate(&list, recorded, words, count));
     TRY(bg_recipe_read(&replay->recipe, path, list.at, list.count));
@@ -100,6 +104,7 @@ static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, cha
 out:
     for (int i = 0; i < list.count; i++)
         bg_free(list.at[i]);
+    bg_free(text);
     bg_recipe_free(recorded);
     return rc;
 }

@@ -39,6 +39,8 @@ void bg_report_layers(const struct bg_record *record, struct bg_text *html);
 void bg_report_costs(const struct bg_record *record, struct bg_text *html);
 void bg_report_integers(const struct bg_record *record, struct bg_text *html);
 void bg_report_classes(const struct bg_record *record, struct bg_text *html);
+/* report_updates.c */
+void bg_report_updates(const struct bg_record *record, struct bg_text *html);
 void bg_report_implementations(const struct bg_record *record, struct bg_text *html);
 
 #endif

@@ -252,6 +252,7 @@ static enum bg_status build(const struct bg_record *record, json_t **out)
     add_environment(root, record);
     add_costs(root, record);
     add_search(root, record);
+    json_object_set_new(root, "updates", bg_result_updates(record));
     *out = root;
 out:
     bg_document_free(recipe);
