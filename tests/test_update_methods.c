@@ -16,8 +16,9 @@
 #include "policies/select.h"
 #include "policies/trainer.h"
 
-#define OK(call_) cr_assert((call_) == BG_OK, "%s", bg_error())
-#define MOST      600
+#define OK(call_)    cr_assert((call_) == BG_OK, "%s", bg_error())
+#define MOST         600
+#define EACH_ITS_OWN ((double)NAN)
 
 /* One parameter of `count` weights on one grid with the step `scale`. */
 struct fixture {
@@ -65,7 +66,7 @@ static void take_down(struct fixture *f)
     bg_free(f->options);
 }
 
-/* All weights by u, or each by its own `grad` where u is NAN; lr 1 and no momentum. */
+/* All weights by u, or each by its own `grad` where u is EACH_ITS_OWN; lr 1 and no momentum. */
 static enum bg_status move(struct fixture *f, double u)
 {
     const struct bg_update_moment moment = {.lr = 1, .seed = 5, .step = f->step++};
@@ -174,7 +175,7 @@ Test(residual_method, sums_equal_the_scalar_form_for_every_tuning)
                         was[i] = (struct bg_split){bg_store_code(f.param.store, i),
                                                    bg_store_below(f.param.store, i), false};
                 }
-                OK(move(&f, NAN));
+                OK(move(&f, EACH_ITS_OWN));
                 for (int64_t i = 0; i < MOST; i++) {
                     const int64_t tuned = bg_tune_bits(sum[i], finer, t == 3 ? 0 : (enum bg_tune)t);
                     const struct bg_split to =
@@ -364,7 +365,7 @@ Test(threshold_method, dynamic_point_follows_and_conserves_every_update)
             f.grad[i] = (float)-k * 0x1p-11f;
             total[i] += k;
         }
-        OK(move(&f, NAN));
+        OK(move(&f, EACH_ITS_OWN));
         const int r = f.param.store->shift[0];
         cr_assert(f.scale == ldexpf(1.0f, r - 11));
         for (int64_t i = 0; i < 64; i++)
