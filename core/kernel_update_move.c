@@ -2,10 +2,11 @@
  * number of the residual's last bits, and moves the weight and what lies below it. */
 #include "core/kernel_update_chunk.h"
 
-/* A step in units of the residual: counted when it is more than can be, then held to that. */
+/* A step in units of the residual, or of a sum's last bit: counted when it is more than can be,
+ * then held to that. */
 INLINE float units(const struct bg_kernel_update *in, float u, int32_t *beyond)
 {
-    const float x = u * in->inverse, limit = (float)in->largest;
+    const float x = u * (in->inverse * (float)(1 << in->finer)), limit = (float)in->largest;
 
     *beyond += (int32_t)(__builtin_fabsf(x) > limit);
     return held(x, limit);
@@ -51,6 +52,67 @@ INLINE void split_by(const struct bg_kernel_update *in, struct chunk *restrict c
     c->lost += lost;
     c->kept += kept;
     c->beyond += beyond;
+}
+
+/* Several gradients per write: this one joins those that wait. */
+INLINE void add_by(const struct bg_kernel_update *in, struct chunk *restrict c,
+                   const uint32_t *restrict word, enum bg_tune tune)
+{
+    const int32_t limit = BG_STORE_SUM_MOST;
+    const int64_t n = c->n;
+    int32_t *restrict waiting = in->sum + c->at;
+    int32_t cut = 0, lost = 0, kept = 0, beyond = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const float x = units(in, c->u[i], &beyond);
+        const int32_t k = tuned(x, tune, tune == BG_TUNE_STOCHASTIC ? word[i] : 0);
+        const int32_t sum = waiting[i] + k;
+        const int32_t least = sum < -limit ? -limit : sum, now = least > limit ? limit : least;
+        lost += (int32_t)((k == 0) & (x != 0.0f));
+        kept += (int32_t)(k != 0);
+        cut += (int32_t)(now != sum);
+        waiting[i] = now;
+    }
+    c->cut += cut;
+    c->lost += lost;
+    c->kept += kept;
+    c->beyond += beyond;
+}
+
+/* Drops `bits` bits (bg_tune_bits); what was rounded by chance is now rounded to nearest. */
+INLINE int32_t dropped(int32_t sum, int32_t bits, enum bg_tune tune)
+{
+    const int32_t low = sum >> bits, rest = sum & (int32_t)((1u << bits) - 1);
+    const int32_t half = bits > 0 ? (int32_t)(1u << (bits - 1)) : 1;
+
+    if (tune == BG_TUNE_FLOOR)
+        return low;
+    if (tune == BG_TUNE_TRUNC)
+        return low + (int32_t)((sum < 0) & (rest != 0));
+    return low + (int32_t)((rest > half) | ((rest == half) & (low & 1)));
+}
+
+/* The sum is written: to the weight its high bits, as in split_by. */
+INLINE void write_by(const struct bg_kernel_update *in, struct chunk *restrict c, enum bg_tune tune)
+{
+    const int32_t r = in->shift, full = (int32_t)((1u << r) - 1), qmin = in->qmin, qmax = in->qmax;
+    const int32_t finer = in->finer;
+    const int64_t n = c->n;
+    int32_t *restrict waiting = in->sum + c->at;
+    int32_t cut = 0, written = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t sum = c->a[i] + dropped(waiting[i], finer, tune), w = c->w[i] + (sum >> r);
+        const int32_t low = w < qmin ? 0 : sum & full, rest = w > qmax ? full : low;
+        const int32_t least = w < qmin ? qmin : w, now = least > qmax ? qmax : least;
+        cut += (int32_t)(now != w);
+        written += (int32_t)(now != c->w[i]);
+        waiting[i] = 0;
+        c->a[i] = rest;
+        c->w[i] = now;
+    }
+    c->cut += cut;
+    c->written += written;
 }
 
 /* P3: updates gather in the buffer ... */
@@ -170,6 +232,28 @@ static void split(const struct bg_kernel_update *in, struct chunk *c, const uint
         split_by(in, c, word, BG_TUNE_STOCHASTIC);
 }
 
+static void add(const struct bg_kernel_update *in, struct chunk *c, const uint32_t *word)
+{
+    if (in->tune == BG_TUNE_NEAREST)
+        add_by(in, c, word, BG_TUNE_NEAREST);
+    else if (in->tune == BG_TUNE_FLOOR)
+        add_by(in, c, word, BG_TUNE_FLOOR);
+    else if (in->tune == BG_TUNE_TRUNC)
+        add_by(in, c, word, BG_TUNE_TRUNC);
+    else
+        add_by(in, c, word, BG_TUNE_STOCHASTIC);
+}
+
+static void write(const struct bg_kernel_update *in, struct chunk *c)
+{
+    if (in->tune == BG_TUNE_FLOOR)
+        write_by(in, c, BG_TUNE_FLOOR);
+    else if (in->tune == BG_TUNE_TRUNC)
+        write_by(in, c, BG_TUNE_TRUNC);
+    else
+        write_by(in, c, BG_TUNE_NEAREST);
+}
+
 static void gather(const struct bg_kernel_update *in, struct chunk *c, const uint32_t *word)
 {
     if (in->tune == BG_TUNE_NEAREST)
@@ -192,6 +276,12 @@ void BG_KERNEL_TABLE(update_move)(const struct bg_kernel_update *in, struct chun
     }
     if (in->tune == BG_TUNE_STOCHASTIC)
         word = BG_KERNEL_TABLE(update_draw)(in, c);
+    if (in->sum != NULL) {
+        add(in, c, word);
+        if (in->check)
+            write(in, c);
+        return;
+    }
     if (in->form == BG_STORE_SPLIT) {
         split(in, c, word);
         return;
