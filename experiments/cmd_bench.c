@@ -106,7 +106,7 @@ static const struct bg_argument bench_arguments[] = {
     {"image", "HxWxC", "of a sample; default 28x28x1, ops 28x28x16"},
     {"threads", "N", "of the math loops; default 2"},
     {"variants", "PLAN/COMPUTE,...",
-     "what is compared; a plan is f32, W8A8, W4A4 or the like, or a file; compute is fast, exact "
+     "what is compared; a plan is f32, W8A8, W4A4G8 or the like, or a file; compute is fast, exact "
      "or reference; default f32/exact,W8A8/fast"},
     {"plan", "PLAN", "of a single variant; default f32"},
     {"compute", "WORD", "of a single variant; default fast"},

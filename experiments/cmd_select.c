@@ -179,6 +179,7 @@ static enum bg_status find_plan(const struct bg_replay *replay, struct answer *a
         TRY(bg_text_copy(
             answer->plan.requant, sizeof answer->plan.requant,
             bg_requant_mode_name((enum bg_requant_mode)(replay->recipe->quantize.requant - 1))));
+    bg_recipe_fill_gradients(&replay->recipe->quantize, &answer->plan);
     bg_plan_print(&answer->plan, &answer->text);
     TRY(bg_text_check(&answer->text));
 out:

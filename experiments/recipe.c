@@ -204,7 +204,9 @@ out:
 bool bg_recipe_trains_quantized(const struct bg_recipe *recipe)
 {
     const struct bg_quantize_section *quantize = &recipe->quantize;
-    return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0;
+    bool gradients = quantize->gradient_bits > 0 || quantize->weight_gradient_bits > 0;
+    return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0 ||
+           (gradients && bg_recipe_has_stage(recipe, BG_STAGE_TRAIN));
 }
 
 /* Two sayings of the same bits. */
@@ -237,6 +239,7 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             errors, node ? node : root, "stages",
             "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
             "for a trained network");
+    bg_recipe_check_gradients(&recipe->quantize, node ? node : root, errors);
     check_plans(recipe, node ? node : root, errors);
 }
 
@@ -335,10 +338,11 @@ void bg_recipe_free(struct bg_recipe *recipe)
 
 struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe)
 {
-    return (struct bg_quantize_options){.weight_range = recipe->weight_range,
-                                        .activation_range = recipe->activation_range,
-                                        .weight_range_options = recipe->weight_range_options,
-                                        .activation_range_options =
-                                            recipe->activation_range_options,
-                                        .rounding = (enum bg_rounding)recipe->quantize.rounding};
+    return (struct bg_quantize_options){
+        .weight_range = recipe->weight_range,
+        .activation_range = recipe->activation_range,
+        .weight_range_options = recipe->weight_range_options,
+        .activation_range_options = recipe->activation_range_options,
+        .rounding = (enum bg_rounding)recipe->quantize.rounding,
+        .gradient_rounding = (enum bg_rounding)recipe->quantize.gradient_rounding};
 }
