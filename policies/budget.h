@@ -48,6 +48,7 @@ struct bg_bits_frame {
     int budgets;        /* 1..BG_ALLOCATE_BUDGETS */
     struct bg_budget budget[BG_ALLOCATE_BUDGETS];
     const struct bg_latency *latency; /* for a budget of it; else NULL */
+    const struct bg_plan *before;     /* nothing gets more bits than here, pins aside; NULL */
 };
 
 /* An item is a layer, or layers whose bits depend on each other (one group, or one tensor read by
@@ -68,8 +69,9 @@ struct bg_bits_problem {
 
 /* `penalties` of the frame's candidates; a role it does not speak of counts as 0. NULL: all
  * penalties are 0 (for random plans). A layer that the criterion fixes has these bits. BG_E_DATA
- * when an item would have more choices than BG_ALLOCATE_CANDIDATES even after those that another
- * one beats in penalty and every cost are left out. Free with bg_bits_close. */
+ * when a layer has no candidate as small as its bits in `before`, or an item would have more
+ * choices than BG_ALLOCATE_CANDIDATES even after those that another one beats in penalty and every
+ * cost are left out. Free with bg_bits_close. */
 BG_MUST enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_frame *frame,
                                     const struct bg_penalties *penalties);
 void bg_bits_close(struct bg_bits_problem *bits); /* takes a zeroed one */

@@ -101,7 +101,8 @@ static struct bg_bits_frame frame_of(const struct bg_budget_choice *choice,
         .pinned = at->pinned,
         .pinned_bits = {(int)options->first_bits, (int)options->activation_bits},
         .budgets = choice->budgets,
-        .latency = at->latency};
+        .latency = at->latency,
+        .before = at->before};
     frame.candidates = bg_budget_bits(options, frame.bits);
     for (int k = 0; k < choice->budgets; k++)
         frame.budget[k] =
@@ -166,8 +167,6 @@ enum bg_status bg_budget_plan(const struct bg_budget_choice *choice,
     TRY(bg_bits_open_for(&bits, &frame, penalties));
     TRY(bg_allocate_run(choice->allocator, choice->settings, &bits.problem, &answer));
     TRY(bg_bits_plan(&bits, &answer, plan));
-    if (at->before)
-        bg_plan_lower(plan, at->before);
     fix_others(penalties, plan);
     TRY(fill_report(&frame, &answer, plan, report));
 out:

@@ -239,3 +239,38 @@ Test(budget, latency_without_a_table_or_with_holes_is_refused)
     bg_latency_free(&holes);
     bg_net_destroy(net);
 }
+
+Test(budget, nothing_rises_above_the_plan_before)
+{
+    struct bg_net *net = make_net("{name: resnet, depth: 8}");
+    struct bg_bits_frame frame = frame_of(net, -1, BG_BUDGET_MEAN_BITS, 16);
+    struct bg_plan before = {0};
+    int layers = bg_graph_layer_count(net->graph);
+
+    cr_assert_eq(bg_net_plan(net, 8, 8, &before), BG_OK);
+    for (int i = 0; i < layers; i++)
+        before.layer[i].spec[BG_ROLE_WEIGHT].bits = 2 + i % 5;
+    frame.before = &before;
+    for (uint32_t draw = 0; draw < 20; draw++) {
+        struct bg_bits_problem bits = {.layers = 0};
+        struct bg_allocation answer = {.items = 0};
+        struct bg_plan plan = {0};
+        cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_OK, "%s", bg_error());
+        cr_assert_eq(bg_bits_random(&bits, 1, 3, draw, &answer), BG_OK);
+        cr_assert_eq(bg_bits_plan(&bits, &answer, &plan), BG_OK);
+        for (int i = 0; i < layers; i++) {
+            /* the budget has room for all: each gets the largest candidate that it may have */
+            static const int most[] = {2, 3, 4, 4, 6};
+            cr_assert_eq(bits_of(&plan, i, BG_ROLE_WEIGHT), most[i % 5]);
+        }
+        bg_plan_free(&plan);
+        bg_allocation_free(&answer);
+        bg_bits_close(&bits);
+    }
+    before.layer[1].spec[BG_ROLE_WEIGHT].bits = 1;
+    struct bg_bits_problem none = {.layers = 0};
+    cr_assert_eq(bg_bits_open(&none, &frame, NULL), BG_E_DATA);
+    cr_assert(strstr(bg_error(), "no candidate as small as its bits before"), "%s", bg_error());
+    bg_plan_free(&before);
+    bg_net_destroy(net);
+}
