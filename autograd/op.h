@@ -14,6 +14,7 @@
 #include "autograd/graph.h"
 #include "autograd/program.h"
 #include "core/dnn.h"
+#include "core/gradient.h"
 #include "core/requant.h"
 
 #define BG_OP_INPUTS 4
@@ -49,6 +50,8 @@ struct bg_node {
     struct bg_param *param[BG_OP_PARAMS];
     const void *attributes;         /* the op's own struct, in the graph's memory */
     struct bg_quantizer *quantizer; /* of the output, owned by the graph; NULL = f32 */
+    /* Layers: of gradients of output and weight, as the plan says. */
+    struct bg_gradient_grid out_gradient, weight_gradient;
 };
 
 /* A parameter with what autograd keeps about it. `serial` names what the grid makes of the value
@@ -295,6 +298,15 @@ BG_MUST enum bg_status bg_weighted_backward(struct bg_step *step, const struct b
 void bg_weighted_destroy(struct bg_step *step);
 void bg_weighted_implementation(const struct bg_step *step, struct bg_implementation *out);
 bool bg_weighted_is_coded(const struct bg_step *step); /* runs on codes (coded.h) */
+/* The first part of backward: the output's gradient as the layer's own passes read it, on the
+ * plan's grid. *seen is that in f32, for observers, until the next step. */
+BG_MUST enum bg_status bg_weighted_take_gradient(struct bg_step *step, const struct bg_run *run,
+                                                 const struct bg_tensor **seen);
+
+/* weighted.c: puts the gradient of a layer's weight onto the plan's grid. */
+void bg_round_weight_gradient(const struct bg_node *layer, const struct bg_run *run);
+/* Draws of rounding a layer's gradients; `name` is the layer's or its weight's. */
+struct bg_rng bg_gradient_rng(const char *name, const struct bg_run *run);
 
 /* op_dropout.c: what training multiplies kept values by; 1 for nodes of other ops. */
 float bg_dropout_factor(const struct bg_node *node);

@@ -58,21 +58,36 @@ static enum bg_status check_names(const struct bg_graph *graph, const struct bg_
     return BG_OK;
 }
 
-/* Formats this version cannot honour are refused, never ignored. */
-static enum bg_status check_formats(const struct bg_plan_layer *layer)
+/* The grids of a layer's gradients. */
+static enum bg_status draft_gradients(const struct draft *draft, const struct bg_plan_layer *layer,
+                                      struct bg_gradient_grid *out, struct bg_gradient_grid *weight)
 {
-    static const char *const keys[BG_ROLES] = {"w", "a", "g", "dw"};
+    enum bg_status rc = BG_OK;
+    const enum bg_rounding rounding = draft->options->gradient_rounding;
 
-    for (int role = 0; role < BG_ROLES; role++) {
-        enum bg_format format = layer->spec[role].format;
-        bool may_be_integer = role == BG_ROLE_WEIGHT || role == BG_ROLE_ACTIVATION;
-        if (format == BG_FORMAT_F32 || (may_be_integer && format == BG_FORMAT_INTEGER))
-            continue;
-        return bg_fail(BG_E_UNSUPPORTED,
-                       "layer %s: %s is asked in %d bits of a format that is not available for it",
-                       layer->name, keys[role], bg_spec_bits(&layer->spec[role]));
-    }
-    return bg_param_check_update(layer);
+    TRY(bg_gradient_grid_of(&layer->spec[BG_ROLE_OUT_GRAD], rounding, "g", out));
+    TRY(bg_gradient_grid_of(&layer->spec[BG_ROLE_WEIGHT_GRAD], rounding, "dw", weight));
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "layer %s: ", layer->name);
+    return rc;
+}
+
+/* Formats that cannot be honoured are refused, never ignored. */
+static enum bg_status check_formats(const struct draft *draft, const struct bg_plan_layer *layer)
+{
+    enum bg_status rc = BG_OK;
+    static const char *const keys[BG_ROLES] = {"w", "a"};
+    struct bg_gradient_grid out, weight;
+
+    for (int role = 0; role <= BG_ROLE_ACTIVATION; role++)
+        if (layer->spec[role].format == BG_FORMAT_BF16)
+            FAIL(BG_E_UNSUPPORTED, "layer %s: %s=bf16 is not available, gradients alone are bf16",
+                 layer->name, keys[role]);
+    TRY(draft_gradients(draft, layer, &out, &weight));
+    TRY(bg_param_check_update(layer));
+out:
+    return rc;
 }
 
 static bool can_keep(const struct bg_quantizer *old, const struct bg_quantizer_spec *wanted)
@@ -218,10 +233,10 @@ static enum bg_status fill_draft(struct draft *draft)
     const struct bg_graph *graph = draft->graph;
 
     TRY(check_names(graph, draft->plan));
-    for (int i = 0; i < draft->plan->count; i++)
-        TRY(check_formats(&draft->plan->layer[i]));
     if (draft->options == NULL)
         FAIL(BG_E_USAGE, "a plan needs range methods");
+    for (int i = 0; i < draft->plan->count; i++)
+        TRY(check_formats(draft, &draft->plan->layer[i]));
     if (draft->options->rounding != BG_ROUND_NEAREST)
         FAIL(BG_E_UNSUPPORTED, "rounding %s of weights and activations: only nearest is available",
              bg_rounding_names[draft->options->rounding]);
@@ -311,6 +326,17 @@ out:
     return rc;
 }
 
+/* What the check has let pass. */
+static void set_gradients(const struct draft *draft, struct bg_node *layer)
+{
+    const struct bg_plan_layer *line =
+        draft->plan == NULL ? NULL : bg_plan_find(draft->plan, layer->name);
+
+    if (line == NULL ||
+        draft_gradients(draft, line, &layer->out_gradient, &layer->weight_gradient) != BG_OK)
+        layer->out_gradient = layer->weight_gradient = (struct bg_gradient_grid){0};
+}
+
 /* Cannot fail: room for the learned steps was made before. */
 static void commit(struct bg_graph *graph, struct draft *draft)
 {
@@ -325,6 +351,7 @@ static void commit(struct bg_graph *graph, struct draft *draft)
             bg_param_take_store(graph->layer[i]->param[0], draft->carried[i]);
         draft->carried[i] = NULL;
         bg_param_note_update(graph->layer[i], draft->plan);
+        set_gradients(draft, graph->layer[i]);
     }
     for (int i = 0; i < draft->count; i++) {
         struct bg_quantizer *quantizer = draft->list[i];

@@ -12,11 +12,11 @@
 #include "core/hash.h"
 #include "experiments/environment.h"
 #include "experiments/table.h"
-#include "policies/measure.h"
 #include "policies/moves.h"
+#include "policies/select.h"
 
 #define BG_RUN_SCHEMA     4
-#define BG_RUN_SCHEMA_OLD 3    /* without updates and memory: read as a run that has none */
+#define BG_RUN_SCHEMA_OLD 3    /* without rounds, budgets, updates, memory: read as having none */
 #define BG_RECORD_CLASSES 1024 /* as many as a bg_evaluation counts */
 
 enum bg_record_table {
@@ -33,6 +33,8 @@ enum bg_record_table {
     BG_TABLE_WEIGHTS,     /* weight histograms: one row per layer and bin */
     BG_TABLE_INTEGERS,    /* the last verification */
     BG_TABLE_MEASURES,    /* rows of profile.measures */
+    BG_TABLE_ROUNDS,      /* where later selections begin */
+    BG_TABLE_BUDGETS,     /* one row per round and budget */
     BG_TABLE_UPDATES,     /* one row per layer, training stage and epoch */
     BG_TABLE_MEMORY,      /* of the weights at a training stage's end: one row per layer */
     BG_TABLES
@@ -106,6 +108,27 @@ enum { /* struct bg_measure_row */
        BG_MEASURE_PASSES
 };
 
+/* First rows of a round in other tables, and the step of fine-tuning it was made after. */
+enum {
+    BG_ROUND_MEASURES,
+    BG_ROUND_RANKING,
+    BG_ROUND_SEARCH,
+    BG_ROUND_ROWS,   /* of the stage's profile */
+    BG_ROUND_CYCLES, /* of it */
+    BG_ROUND_ALONG,  /* rows and cycles recorded along fine-tuning */
+    BG_ROUND_ALONG_CYCLES,
+    BG_ROUND_PARTS,
+    BG_ROUND_STEP = BG_ROUND_PARTS
+};
+enum {
+    BG_SPENT_ROUND,
+    BG_SPENT_KIND, /* enum bg_budget_kind */
+    BG_SPENT_LIMIT,
+    BG_SPENT_COST,
+    BG_SPENT_OBJECTIVE,
+    BG_SPENT_BOUND,
+    BG_SPENT_OPTIMAL
+};
 /* struct bg_moves. stage: enum bg_updated; method: index of update_method; unit, mean_step and what
  * follows are of a sample; lr: its mean. written, lost, saturated, beyond: -1 = not known. */
 enum {
@@ -165,7 +188,7 @@ struct bg_implementation_row {
              [BG_NAME_MAX]; /* node, op, forward, backward data, weights */
 };
 
-#define BG_PLANS_MAX          4
+#define BG_PLANS_MAX          (BG_SELECT_ROUNDS + 3)
 #define BG_UPDATE_METHODS_MAX 16
 struct bg_plan_entry {
     char stage[BG_NAME_MAX];
@@ -227,6 +250,20 @@ BG_MUST enum bg_status bg_record_read_measures(struct bg_record *record, struct 
 /* record_measures.c: the layer whose bits the policy fixed; checked as it is read. */
 BG_MUST enum bg_status bg_record_write_fixed(const struct bg_record *record, struct bg_h5 *file);
 BG_MUST enum bg_status bg_record_read_fixed(struct bg_record *record, struct bg_h5 *file);
+/* record_rounds.c: rounds of selection, counted from 0; there is always a first one. */
+struct bg_round {
+    int64_t step;                                     /* of fine-tuning, at its beginning */
+    int64_t from[BG_ROUND_PARTS], to[BG_ROUND_PARTS]; /* rows that are its own */
+};
+int bg_record_rounds(const struct bg_record *record);
+struct bg_round bg_record_round(const struct bg_record *record, int round);
+BG_MUST enum bg_status bg_record_begin_round(struct bg_record *record, int64_t step);
+BG_MUST enum bg_status bg_record_check_rounds(const struct bg_record *record);
+/* The name of a round's plan: "select", "select-2", ... */
+void bg_record_round_name(int round, char out[BG_NAME_MAX]);
+/* The text of a plan by its name, or NULL. */
+const char *bg_record_find_plan(const struct bg_record *record, const char *name);
+/* Row of TABLE_RANKING for a layer in the last round that has a ranking, or NULL. */
 /* record_updates.c: what an epoch's updates did, a row per layer; memory at a stage's end; names of
  * methods in the file, to be read after the tables. */
 BG_MUST enum bg_status bg_record_add_updates(struct bg_record *record, enum bg_updated stage,

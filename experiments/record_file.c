@@ -278,26 +278,33 @@ out:
     return rc;
 }
 
+/* The stage is part of the name: plans/0-select. */
+static bool find_plan(struct bg_h5 *file, int64_t i, char name[128], char stage[BG_NAME_MAX])
+{
+    static const char *const others[] = {"given", "train"};
+    for (int s = 0; s < 2 + BG_SELECT_ROUNDS; s++) {
+        if (s < 2)
+            (void)snprintf(stage, BG_NAME_MAX, "%s", others[s]);
+        else
+            bg_record_round_name(s - 2, stage);
+        plan_name(name, (int)i, stage);
+        if (bg_h5_has(file, name))
+            return true;
+    }
+    return false;
+}
+
 static enum bg_status read_plans(struct bg_record *record, struct bg_h5 *file, int64_t count)
 {
-    char prefix[32], *text = NULL;
+    char *text = NULL;
     enum bg_status rc = BG_OK;
 
     for (int64_t i = 0; i < count; i++) {
-        /* The stage is part of the name: plans/0-select. */
-        static const char *const stages[] = {"given", "train", "select"};
-        size_t s = 0;
-        char name[128] = "";
-        for (; s < sizeof stages / sizeof stages[0]; s++) {
-            plan_name(name, (int)i, stages[s]);
-            if (bg_h5_has(file, name))
-                break;
-        }
-        (void)snprintf(prefix, sizeof prefix, "plans/%d", (int)i);
-        if (s == sizeof stages / sizeof stages[0])
-            FAIL(BG_E_DATA, "%s-* is missing", prefix);
+        char name[128] = "", stage[BG_NAME_MAX];
+        if (!find_plan(file, i, name, stage))
+            FAIL(BG_E_DATA, "plans/%d-* is missing", (int)i);
         TRY(bg_h5_take_text(file, name, &text));
-        TRY(bg_record_add_plan(record, stages[s], text));
+        TRY(bg_record_add_plan(record, stage, text));
         bg_free(text);
         text = NULL;
     }
@@ -354,6 +361,7 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     TRY(bg_record_read_measures(out, file));
     TRY(bg_record_read_updates(out, file));
     TRY(read_profiles(out, file));
+    TRY(bg_record_check_rounds(out));
     TRY(read_plans(out, file, plans));
     TRY(implementations(out, file, false));
 out:

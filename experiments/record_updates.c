@@ -71,6 +71,21 @@ out:
     return rc;
 }
 
+/* The row of a layer at the end of a stage: a later selection's part of it takes its place. */
+static enum bg_status memory_row(struct bg_record *record, enum bg_updated stage, int layer,
+                                 union bg_cell **out)
+{
+    struct bg_table *table = &record->table[BG_TABLE_MEMORY];
+
+    for (int64_t r = 0; r < table->rows; r++) {
+        *out = table->cell + r * table->columns;
+        if ((*out)[BG_MEMORY_STAGE].integer == (int64_t)stage &&
+            (*out)[BG_MEMORY_LAYER].integer == layer)
+            return BG_OK;
+    }
+    return bg_table_add(table, out);
+}
+
 enum bg_status bg_record_add_memory(struct bg_record *record, enum bg_updated stage,
                                     const struct bg_graph *graph)
 {
@@ -81,7 +96,7 @@ enum bg_status bg_record_add_memory(struct bg_record *record, enum bg_updated st
         struct bg_store_bytes bytes;
         union bg_cell *cell = NULL;
         bg_param_bytes(weight, &bytes);
-        TRY(bg_table_add(&record->table[BG_TABLE_MEMORY], &cell));
+        TRY(memory_row(record, stage, i, &cell));
         cell[BG_MEMORY_LAYER].integer = i;
         cell[BG_MEMORY_STAGE].integer = stage;
         cell[BG_MEMORY_INTEGER].integer = weight->store != NULL;

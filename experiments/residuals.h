@@ -11,9 +11,10 @@
  * (u=sgd), or residual without bits, u=residual:r by the recipe's select.residual; does nothing
  * without that key. Where the weights are in integers already, no fewer than hold their values in
  * the planned width. Reads the last epochs of training, and of fine-tuning no more than
- * `finetune_epochs`. BG_E_DATA, naming the layer, when nothing was recorded of it. */
+ * what `finetune_step` steps of it have made. BG_E_DATA, naming the layer, when nothing was
+ * recorded of it. */
 BG_MUST enum bg_status bg_residuals_plan(const struct bg_recipe *recipe,
-                                         const struct bg_record *record, int64_t finetune_epochs,
+                                         const struct bg_record *record, int64_t finetune_step,
                                          struct bg_plan *plan);
 
 #endif

@@ -14,6 +14,7 @@ struct training {
     struct bg_table *steps, *epochs;
     enum bg_updated updated;
     int64_t total; /* steps of the stage */
+    int64_t until; /* epochs after which layers are selected again; 0 = never */
 };
 
 static enum bg_status on_step(void *self, const struct bg_train_step_row *row,
@@ -145,11 +146,23 @@ static void say_bytes(const struct training *training)
     }
 }
 
+/* Does fine-tuning stand where a later selection has just given it a plan? */
+static bool is_replanned(const struct bg_run *run)
+{
+    const int rounds = bg_record_rounds(&run->record);
+    return bg_run_stage(run) == BG_STAGE_FINETUNE && rounds > 1 &&
+           run->state.step == bg_record_round(&run->record, rounds - 1).step;
+}
+
 static enum bg_status train(struct training *training, struct bg_profile *profile)
 {
     struct bg_run *run = training->run;
-    struct bg_train_hooks hooks = {
-        .self = training, .on_step = on_step, .on_epoch = on_epoch, .profile = profile};
+    struct bg_train_hooks hooks = {.self = training,
+                                   .on_step = on_step,
+                                   .on_epoch = on_epoch,
+                                   .profile = profile,
+                                   .until = training->until,
+                                   .replanned = is_replanned(run)};
     struct bg_source *source = NULL, *validation = NULL;
     enum bg_status rc = BG_OK;
 
@@ -215,6 +228,7 @@ enum bg_status bg_stage_finetune(struct bg_run *run)
     struct training training = {.run = run,
                                 .options = &run->recipe->finetune,
                                 .name = "finetune",
+                                .until = bg_record_rounds(&run->record) * run->recipe->select.every,
                                 .steps = &run->record.table[BG_TABLE_FINETUNE_STEPS],
                                 .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS],
                                 .updated = BG_UPDATED_FINETUNE};

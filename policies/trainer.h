@@ -116,7 +116,9 @@ struct bg_train_hooks {
                                const struct bg_evaluation *evaluation,
                                const struct bg_train_state *state);
     struct bg_profile
-        *profile; /* rows every profile_every steps, and displacement per epoch; may be NULL */
+        *profile;   /* rows every profile_every steps, and displacement per epoch; may be NULL */
+    int64_t until;  /* epochs after which to return, with more to come; 0 = at the end */
+    bool replanned; /* a plan was put on the network since the steps before these */
 };
 
 /* Trains from `state` (zeroed at first) to the end. Step 0 starts a stage: optimizer state is

@@ -141,7 +141,8 @@ static enum bg_status begin(struct stage *stage)
              (long long)state->epoch_samples, (long long)stage->run.stream.source->count);
     if (stage->profile)
         TRY(bg_trainer_check_profile(trainer, stage->profile));
-    TRY(bg_trainer_prepare(&stage->run, state->step > 0));
+    TRY(bg_trainer_prepare(&stage->run,
+                           state->step > 0 && !(stage->hooks && stage->hooks->replanned)));
     if (state->step == 0) {
         *state = (struct bg_train_state){.best_accuracy = -1};
         bg_trainer_clear_optimizer(trainer->graph);
@@ -248,6 +249,15 @@ static bool epoch_is_full(const struct stage *stage)
     return stage->state->epoch_samples > 0 && stage->state->step % stage->run.steps_per_epoch == 0;
 }
 
+/* Steps after which this call returns. */
+static int64_t stage_end(const struct stage *stage)
+{
+    int64_t until = stage->hooks ? stage->hooks->until : 0;
+    if (until == 0 || until >= stage->run.options->epochs)
+        return stage->total;
+    return until * stage->run.steps_per_epoch;
+}
+
 enum bg_status bg_trainer_train(struct bg_trainer *trainer, const struct bg_train_options *options,
                                 struct bg_source *train, struct bg_source *validation,
                                 struct bg_train_state *state, const struct bg_train_hooks *hooks)
@@ -263,7 +273,7 @@ enum bg_status bg_trainer_train(struct bg_trainer *trainer, const struct bg_trai
     for (;;) {
         if (epoch_is_full(&stage))
             TRY(end_epoch(&stage));
-        if (state->step >= stage.total)
+        if (state->step >= stage_end(&stage))
             break;
         if (stage.run.stream.started && bg_stop_requested())
             FAIL(BG_E_INTERRUPTED, "training stopped on request after step %lld of %lld",

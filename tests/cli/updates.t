@@ -97,3 +97,8 @@ out: fc  w=s8 residual:10
 err: bitgrad: warning: select: conv1: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
 err: bitgrad: warning: select: conv2: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
 err: bitgrad: warning: select: fc: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
+
+# Bits fall along fine-tuning, the residuals follow the recorded steps; a killed run comes to the same, and the record gives each plan again.
+$ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" report.figures=false profile.measures="[fisher, weight-error]" select.policy=fisher select.search=budget select.pin_first=false select.pin_last=false "select.budget={mean-weight-bits: 3}" select.every=1 "select.progress=[2, 1.5, 1]" finetune.epochs=3 "select.residual={}" checkpoint.every_steps=1 "$@"\n' > falling; bash falling --out f1 -q > /dev/null; kill_at 'select: selection 3' bash falling --out f2; kill_at 'finetune: epoch 3' bash falling --out f2; bash falling --out f2 -q > /dev/null; bitgrad diff f1 f2; bitgrad select f1 2> /dev/null | sed -n '/^requant/,$p' | cmp - f1/plan.txt; grep -c 'w=s[23]/channel .*u=residual' f1/plan.txt
+out: equal
+out: 3
