@@ -178,16 +178,22 @@ enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
     if (param->quantizer == NULL || param->quantizer->grid.binary)
         FAIL(BG_E_UNSUPPORTED, "integer updates need weights of 2 to %d bits", BG_BITS_MAX);
     TRY(bg_store_check(&hold->spec));
-    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec))
+    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec)) {
+        free_forward(param); /* of a calibration: who still needs one makes it again */
         goto out;
+    }
     if (hold->resumed && param->store != NULL)
         TRY(refuse_other(&param->store->spec, &hold->spec));
     if (hold->resumed)
         FAIL(BG_E_MISMATCH, "the state holds f32 weights, the plan asks for integers");
+    if (bg_store_can_become(param->store, &hold->spec)) {
+        TRY(bg_param_become(param, &hold->spec));
+        goto out;
+    }
     TRY(bg_param_release(param));
     TRY(encode(param, hold));
 out:
-    if (rc != BG_OK)
+    if (rc != BG_OK && strstr(bg_error(), param->name) != bg_error())
         (void)bg_fail_prefix(rc, "%s: ", param->name);
     return rc;
 }

@@ -204,6 +204,17 @@ BG_MUST enum bg_status bg_param_check_update(const struct bg_plan_layer *layer);
 void bg_param_note_update(const struct bg_node *layer, const struct bg_plan *plan);
 /* Does the weight keep its store under a plan that says this of its layer? */
 bool bg_param_keeps_store(const struct bg_param *param, const struct bg_plan_layer *layer);
+/* graph_carry.c: does the plan ask for the store's method in other widths? */
+struct bg_quantizer_spec;
+bool bg_param_carries(const struct bg_param *param, const struct bg_plan_layer *line,
+                      const struct bg_quantizer_spec *wanted);
+/* A store in these widths and its grid, into a new quantizer of theirs; values as they are. */
+BG_MUST enum bg_status bg_param_carry(const struct bg_param *param,
+                                      const struct bg_plan_layer *line, struct bg_quantizer *to,
+                                      struct bg_store **out);
+/* The same in place, where the weight's bits stay: other bits below, another momentum. */
+bool bg_store_can_become(const struct bg_store *store, const struct bg_store_spec *want);
+BG_MUST enum bg_status bg_param_become(struct bg_param *param, const struct bg_store_spec *want);
 /* Memory of a projection, for programs that read f32. */
 BG_MUST enum bg_status bg_param_make_forward(struct bg_param *param);
 

@@ -17,6 +17,7 @@ struct draft {
     bool *non_negative;               /* [nodes] */
     struct bg_quantizer **activation; /* [nodes] */
     struct bg_quantizer **weight;     /* [layers] */
+    struct bg_store **carried;        /* [layers] NULL: not; else in weight's grid */
     struct bg_quantizer **list;       /* in the graph's order */
     int count;
     bool integer;
@@ -176,7 +177,8 @@ static enum bg_status draft_weight(struct draft *draft, int layer)
     enum bg_status rc = BG_OK;
     const struct bg_node *node = draft->graph->layer[layer];
     const struct bg_param *weight = node->param[0];
-    const struct bg_spec *spec = &bg_plan_find(draft->plan, node->name)->spec[BG_ROLE_WEIGHT];
+    const struct bg_plan_layer *line = bg_plan_find(draft->plan, node->name);
+    const struct bg_spec *spec = &line->spec[BG_ROLE_WEIGHT];
     int64_t channels = spec->per_channel ? weight->value.shape.dims[0] : 1;
     const struct bg_quantizer_spec wanted = {.target = BG_TARGET_WEIGHT,
                                              .spec = *spec,
@@ -188,8 +190,14 @@ static enum bg_status draft_weight(struct draft *draft, int layer)
                                              .range_options = draft->options->weight_range_options,
                                              .rounding = draft->options->rounding};
 
-    if (spec->format == BG_FORMAT_INTEGER)
+    if (spec->format != BG_FORMAT_INTEGER)
+        goto out;
+    if (!bg_param_carries(weight, line, &wanted)) {
         TRY(settle(draft, weight->quantizer, &wanted, &draft->weight[layer]));
+        goto out;
+    }
+    TRY(settle(draft, NULL, &wanted, &draft->weight[layer]));
+    TRY(bg_param_carry(weight, line, draft->weight[layer], &draft->carried[layer]));
 out:
     return rc;
 }
@@ -254,6 +262,7 @@ static enum bg_status open_draft(struct draft *draft)
     TRY(bg_alloc(&draft->non_negative, nodes, sizeof *draft->non_negative));
     TRY(bg_alloc(&draft->activation, nodes, sizeof(struct bg_quantizer *)));
     TRY(bg_alloc(&draft->weight, layers, sizeof(struct bg_quantizer *)));
+    TRY(bg_alloc(&draft->carried, layers, sizeof(struct bg_store *)));
     TRY(bg_alloc(&draft->list, nodes + layers, sizeof(struct bg_quantizer *)));
 out:
     return rc;
@@ -308,7 +317,7 @@ static enum bg_status release_stores(const struct bg_graph *graph, const struct 
         struct bg_param *weight = graph->layer[i]->param[0];
         const struct bg_plan_layer *line =
             draft->plan == NULL ? NULL : bg_plan_find(draft->plan, graph->layer[i]->name);
-        if (weight->store == NULL ||
+        if (weight->store == NULL || draft->carried[i] != NULL ||
             (draft->weight[i] == weight->quantizer && bg_param_keeps_store(weight, line)))
             continue;
         TRY(bg_param_release(weight));
@@ -338,6 +347,9 @@ static void commit(struct bg_graph *graph, struct draft *draft)
         graph->node[i]->quantizer = draft->activation[i];
     for (int i = 0; i < graph->layers; i++) {
         set_weight_quantizer(graph->layer[i]->param[0], draft->weight[i]);
+        if (draft->carried[i] != NULL)
+            bg_param_take_store(graph->layer[i]->param[0], draft->carried[i]);
+        draft->carried[i] = NULL;
         bg_param_note_update(graph->layer[i], draft->plan);
         set_gradients(draft, graph->layer[i]);
     }
@@ -380,6 +392,9 @@ enum bg_status bg_graph_quantize(struct bg_graph *graph, const struct bg_plan *p
 out:
     free_others(draft.list, draft.count, graph->quantizer, graph->quantizers);
     bg_free(draft.list);
+    for (int i = 0; draft.carried != NULL && i < graph->layers; i++)
+        bg_store_free(draft.carried[i]);
+    bg_free(draft.carried);
     bg_free(draft.weight);
     bg_free(draft.activation);
     bg_free(draft.non_negative);

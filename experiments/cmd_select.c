@@ -9,6 +9,7 @@
 #include "experiments/arguments.h"
 #include "experiments/print_json.h"
 #include "experiments/replay.h"
+#include "experiments/residuals.h"
 
 extern const struct bg_command bg_cmd_select;
 
@@ -175,6 +176,8 @@ static enum bg_status find_plan(const struct bg_replay *replay, struct answer *a
         TRY(bg_select_prefix_plan(&replay->round, &replay->data, &answer->ranking, answer->k,
                                   &answer->plan));
     }
+    TRY(bg_residuals_plan(replay->recipe, &replay->record,
+                          replay->round.number * replay->recipe->select.every, &answer->plan));
     if (replay->recipe->quantize.requant > 0)
         TRY(bg_text_copy(
             answer->plan.requant, sizeof answer->plan.requant,

@@ -219,7 +219,8 @@ static void check_plans(const struct bg_recipe *recipe, const struct bg_yaml *at
     if (quantize->weight_bits || quantize->activation_bits)
         bg_options_error(errors, at, "quantize",
                          "plan says all bits: leave weight_bits and activation_bits out");
-    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
+    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT) &&
+        strcmp(recipe->select.plan, quantize->plan) != 0)
         bg_options_error(errors, at, "select",
                          "quantize.plan and select.plan: a run takes one plan file");
 }
@@ -241,6 +242,9 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             "for a trained network");
     bg_recipe_check_gradients(&recipe->quantize, node ? node : root, errors);
     check_plans(recipe, node ? node : root, errors);
+    if (recipe->residual.asked && selects && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
+        bg_options_error(errors, recipe->select.residual, "select.residual",
+                         "needs the train stage, whose updates it reads");
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
@@ -261,6 +265,9 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
                          errors));
     READ(bg_options_read(top->select, bg_select_options_table, NULL, "select", &recipe->select,
                          errors));
+    recipe->residual.asked = recipe->select.residual != NULL;
+    READ(bg_options_read(recipe->select.residual, bg_residual_options_table, NULL,
+                         "select.residual", &recipe->residual, errors));
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
     READ(bg_options_read(top->verify, bg_verify_table, NULL, "verify", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));

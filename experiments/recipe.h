@@ -9,6 +9,7 @@
 #include "core/options.h"
 #include "core/yaml.h"
 #include "policies/budget_select.h"
+#include "policies/residual_bits.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
 
@@ -68,6 +69,7 @@ struct bg_recipe {
     struct bg_profile_options profile;
     struct bg_quantize_section quantize;
     struct bg_select_options select;
+    struct bg_residual_options residual; /* of select.residual */
     int64_t eval_batch;
     int64_t verify_images, verify_batch;
     int64_t every_epochs, every_steps; /* checkpoints; 0 = never */

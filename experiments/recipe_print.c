@@ -95,6 +95,10 @@ enum bg_status bg_recipe_print_own(struct bg_recipe *recipe, struct bg_text *err
     print_node(bg_select_options_table, "allocator_options", &recipe->select, text);
     print_node(bg_select_options_table, "tied", &recipe->select, text);
     print_options(recipe->policy->options, recipe->policy_options, text);
+    if (recipe->residual.asked) {
+        bg_text_add(text, "  residual:\n");
+        bg_options_print(bg_residual_options_table, &recipe->residual, 4, text);
+    }
     TRY(print_training("finetune", &recipe->finetune, text, errors));
     bg_text_add(text, "evaluate:\n");
     print_plain(bg_evaluate_table, recipe, 2, text);

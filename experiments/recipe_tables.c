@@ -133,19 +133,21 @@ const struct bg_option bg_report_table[] = {{"figures", BG_OPT_BOOL,
                                              NULL, "draw figures with gnuplot"},
                                             {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
-const struct bg_recipe_section bg_recipe_sections[] = {{"", bg_top_table},
-                                                       {"data", bg_data_options_table},
-                                                       {"train", bg_train_options_table},
-                                                       {"profile", bg_profile_table},
-                                                       {"quantize", bg_quantize_table},
-                                                       {"select", bg_select_options_table},
-                                                       {"finetune", bg_train_options_table},
-                                                       {"evaluate", bg_evaluate_table},
-                                                       {"verify", bg_verify_table},
-                                                       {"checkpoint", bg_checkpoint_table},
-                                                       {"report", bg_report_table},
-                                                       {"arena", bg_arena_options_table},
-                                                       {NULL, NULL}};
+const struct bg_recipe_section bg_recipe_sections[] = {
+    {"", bg_top_table},
+    {"data", bg_data_options_table},
+    {"train", bg_train_options_table},
+    {"profile", bg_profile_table},
+    {"quantize", bg_quantize_table},
+    {"select", bg_select_options_table},
+    {"select.residual", bg_residual_options_table},
+    {"finetune", bg_train_options_table},
+    {"evaluate", bg_evaluate_table},
+    {"verify", bg_verify_table},
+    {"checkpoint", bg_checkpoint_table},
+    {"report", bg_report_table},
+    {"arena", bg_arena_options_table},
+    {NULL, NULL}};
 
 const struct bg_recipe_section *bg_recipe_section_find(const char *name)
 {

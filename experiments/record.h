@@ -213,7 +213,8 @@ struct bg_record {
     char (*measure_name)[BG_NAME_MAX];
     int candidates; /* bits at which they were taken */
     int candidate_bits[BG_CANDIDATES_MAX];
-    int update_methods; /* names of the methods that moved weights */
+    int64_t remembered[BG_UPDATED]; /* bytes of f32 weights kept beside, for their displacement */
+    int update_methods;             /* names of the methods that moved weights */
     char update_method[BG_UPDATE_METHODS_MAX][BG_NAME_MAX];
     char ranking_note[256], policy[BG_NAME_MAX];
     /* A layer whose bits the run's policy fixed, as in bg_ranking. */

@@ -330,6 +330,14 @@ static enum bg_status check_layers(const struct bg_record *record)
     return BG_OK;
 }
 
+/* An older file lacks the tables that came after it. */
+static bool has_table(const struct bg_table *table, struct bg_h5 *file)
+{
+    char name[128];
+    (void)snprintf(name, sizeof name, "%s/%s", table->path, table->column[0].name);
+    return bg_h5_has(file, name);
+}
+
 static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
 {
     int64_t schema = 0, complete = 0, plans = 0;
@@ -346,13 +354,12 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     TRY(read_meta(out, file, &plans));
     TRY(bg_h5_take_text(file, "recipe", &out->recipe));
     for (int i = 0; i < BG_TABLES; i++)
-        if (schema == BG_RUN_SCHEMA || i < BG_TABLE_ROUNDS)
+        if (i <= BG_TABLE_MEASURES || has_table(&out->table[i], file))
             TRY(bg_table_read(&out->table[i], file));
     TRY(check_layers(out));
     TRY(bg_record_read_fixed(out, file));
     TRY(bg_record_read_measures(out, file));
-    if (schema == BG_RUN_SCHEMA)
-        TRY(bg_record_read_updates(out, file));
+    TRY(bg_record_read_updates(out, file));
     TRY(read_profiles(out, file));
     TRY(bg_record_check_rounds(out));
     TRY(read_plans(out, file, plans));

@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "experiments/record.h"
 
+#define REMEMBERED "updates/remembered"
 #define MOST       ((int64_t)1 << 60)
 #define BYTES_MOST ((int64_t)1 << 36) /* a tensor has less than 2^31 elements */
 
@@ -97,12 +98,14 @@ out:
 
 enum bg_status bg_record_write_updates(const struct bg_record *record, struct bg_h5 *file)
 {
+    const int64_t dims[1] = {BG_UPDATED};
     enum bg_status rc = BG_OK;
 
     TRY(bg_h5_set_int(file, "", "update_methods", record->update_methods));
     if (record->update_methods > 0)
         TRY(bg_h5_write_texts(file, "updates/method", record->update_method[0],
                               record->update_methods, BG_NAME_MAX));
+    TRY(bg_h5_write(file, REMEMBERED, BG_H5_S64, 1, dims, record->remembered, false));
 out:
     return rc;
 }
@@ -147,10 +150,11 @@ static enum bg_status check_memory(const struct bg_record *record)
 enum bg_status bg_record_read_updates(struct bg_record *record, struct bg_h5 *file)
 {
     const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
-    int64_t methods = 0;
+    int64_t methods = 0, dims[1] = {BG_UPDATED};
     enum bg_status rc = BG_OK;
 
-    TRY(bg_h5_get_int(file, "", "update_methods", &methods));
+    if (table->rows > 0)
+        TRY(bg_h5_get_int(file, "", "update_methods", &methods));
     if (methods < 0 || methods > BG_UPDATE_METHODS_MAX)
         FAIL(BG_E_DATA, "attribute update_methods is %lld, limits are 0 and %d", (long long)methods,
              BG_UPDATE_METHODS_MAX);
@@ -163,6 +167,9 @@ enum bg_status bg_record_read_updates(struct bg_record *record, struct bg_h5 *fi
     for (int64_t r = 0; r < table->rows; r++)
         TRY(check_row(record, bg_table_row(table, r), r));
     TRY(check_memory(record));
+    if (bg_h5_has(file, REMEMBERED))
+        TRY(bg_h5_read(file, REMEMBERED, BG_H5_S64, 1, dims, record->remembered,
+                       sizeof record->remembered));
 out:
     return rc;
 }

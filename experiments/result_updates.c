@@ -50,12 +50,14 @@ static json_t *stage(const struct bg_record *record, enum bg_updated which)
 {
     static const char *const kinds[2] = {"f32", "integer"};
     json_t *out = json_object();
+    double all = 0;
 
     for (int i = 0; i < 2; i++) {
         struct bg_store_bytes bytes;
         struct bg_update_sum sum;
         json_t *kind = NULL;
         bg_record_sum_memory(record, which, i == 1, &bytes);
+        all += (double)bytes.weights;
         if (bytes.weights == 0)
             continue;
         kind = json_object();
@@ -65,6 +67,8 @@ static json_t *stage(const struct bg_record *record, enum bg_updated which)
             add_counts(kind, &sum);
         json_object_set_new(out, kinds[i], kind);
     }
+    json_object_set_new(out, "remembered_bytes_per_weight",
+                        number((double)record->remembered[which] / all));
     json_object_set_new(out, "layers", layers(record, which));
     return out;
 }

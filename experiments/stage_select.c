@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "experiments/residuals.h"
 #include "experiments/run.h"
 #include "experiments/select_plan.h"
 
@@ -312,6 +313,8 @@ enum bg_status bg_stage_select(struct bg_run *run)
     } else {
         TRY(find(&search, &plan));
     }
+    TRY(bg_residuals_plan(run->recipe, &run->record,
+                          search.round.number * run->recipe->select.every, &plan));
     TRY(settle(&search, &plan));
 out:
     bg_plan_free(&plan);

@@ -171,6 +171,7 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
     if (rc == BG_OK) {
         say_bytes(training);
         TRY(bg_record_add_memory(&run->record, training->updated, run->net->graph));
+        run->record.remembered[training->updated] = bg_trainer_remembered(run->trainer);
     }
     if (rc == BG_E_INTERRUPTED) {
         TRY(bg_run_checkpoint(run));

@@ -148,6 +148,7 @@ struct bg_select_options {
     int64_t every; /* epochs of fine-tuning from one to the next; 0 = select once */
     int direction; /* enum bg_direction */
     struct bg_real_list progress;
+    const struct bg_yaml *residual; /* read by policies/residual_bits.h; NULL = absent */
 };
 extern const struct bg_option bg_select_options_table[];
 

@@ -138,6 +138,9 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
 void bg_trainer_bytes(const struct bg_graph *graph, struct bg_store_bytes *integers,
                       struct bg_store_bytes *masters);
 
+/* Bytes of f32 weights that are kept beside them, to record their displacement. */
+int64_t bg_trainer_remembered(const struct bg_trainer *trainer);
+
 /* The class with the largest of one sample's logits, the lowest on a tie. */
 int64_t bg_prediction(const float *logits, int64_t classes);
 /* One pass over the source: accuracy overall and per class (ties between logits to the lowest

@@ -186,6 +186,17 @@ void bg_trainer_warn_lost(const struct bg_graph *graph)
     }
 }
 
+int64_t bg_trainer_remembered(const struct bg_trainer *trainer)
+{
+    const struct bg_anchor *const anchors[2] = {&trainer->initial, &trainer->previous};
+    int64_t sum = 0;
+
+    for (int a = 0; a < 2; a++)
+        for (int i = 0; i < anchors[a]->layers; i++)
+            sum += anchors[a]->count[i] * (int64_t)sizeof(float);
+    return sum;
+}
+
 void bg_trainer_bytes(const struct bg_graph *graph, struct bg_store_bytes *integers,
                       struct bg_store_bytes *masters)
 {

@@ -145,13 +145,14 @@ static enum bg_status begin(struct stage *stage)
     if (state->step == 0) {
         *state = (struct bg_train_state){.best_accuracy = -1};
         bg_trainer_clear_optimizer(trainer->graph);
-        bg_trainer_begin_moves(trainer);
         TRY(remember(trainer, !stage->run.options->no_displacement));
     } else if (displaces(stage) && !trainer->anchored) {
         FAIL(BG_E_USAGE, "train: resuming with a profile needs bg_trainer_load");
     }
     if (displaces(stage))
         bg_anchor_initial_square(&trainer->initial, stage->profile);
+    if (state->epoch_samples == 0) /* a plan may have given the weights other bits since */
+        bg_trainer_begin_moves(trainer);
     stage->run.counts = true;
     stage->run.stream.position = state->step;
     stage->run.observe = stage->profile && stage->run.options->profile_every > 0;
