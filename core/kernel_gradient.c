@@ -176,10 +176,10 @@ static const uint16_t *draw(const struct bg_rng *rng, uint64_t index, int64_t n,
         c[3][b] = rng->step;
     }
     mix(c, blocks, rng->seed);
-    for (int64_t b = 0; b < blocks; b++)
+    for (int64_t b = 0; b < BLOCKS; b++)
         for (int word = 0; word < 4; word++)
             words[4 * b + word] = c[word][b];
-    memcpy(draws, words, (size_t)(DRAWS * blocks) * sizeof *draws); /* little-endian CPUs */
+    memcpy(draws, words, sizeof words); /* little-endian CPUs */
     return draws + index % DRAWS;
 }
 
