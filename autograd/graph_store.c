@@ -159,6 +159,12 @@ static enum bg_status refuse_other(const struct bg_store_spec *is, const struct 
 {
     static const char *const forms[] = {"residual", "threshold", "kahan-bf16"};
 
+    if (is->bits == want->bits && is->form == want->form && is->low == want->low)
+        return bg_fail(
+            BG_E_MISMATCH,
+            "the state holds %d-bit weights with %s and %d bits below, with other options "
+            "of momentum, grid, split, form or gradients than now",
+            is->bits, forms[is->form], is->low);
     return bg_fail(BG_E_MISMATCH,
                    "the state holds %d-bit weights with %s and %d bits below, the plan asks for %d "
                    "bits with %s and %d bits below",

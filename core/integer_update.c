@@ -122,13 +122,17 @@ struct pass {
     int64_t written, saturated, lost, kept, beyond;
 };
 
-/* A single move beyond this says nothing more: the weight is at its end, or the buffer full. */
-static int32_t largest_move(const struct bg_store *store, const struct bg_store_step *step)
+static int32_t buffer_limit(const struct bg_store *store, int r)
 {
-    const int bits = store->spec.bits + store->spec.low + store->spec.room + 1;
+    return (1 << (bg_store_buffer_bits(store, r) - 1)) - 1;
+}
+
+/* A single move beyond this says nothing more: the weight is at its end, or the buffer full. */
+static int32_t largest_move(const struct bg_store *store, const struct bg_store_step *step, int r)
+{
+    const int bits = store->spec.bits + store->spec.low + store->spec.room + store->spec.finer + 1;
     const int32_t most = bits < 30 ? 1 << bits : 1 << 30;
-    const int32_t room =
-        store->spec.form == BG_STORE_BUFFER ? (1 << (store->spec.buffer - 1)) - 1 : most;
+    const int32_t room = store->spec.form == BG_STORE_BUFFER ? buffer_limit(store, r) : most;
 
     return step->largest > 0 && step->largest < room ? (int32_t)step->largest : room;
 }
@@ -155,14 +159,15 @@ static struct bg_kernel_update run_of(const struct pass *pass, int64_t row)
         .half = store->spec.half && r > 0 ? 1 << (r - 1) : 0,
         .qmin = grid->qmin,
         .qmax = grid->qmax,
-        .largest = largest_move(store, step),
-        .limit = (1 << (store->spec.buffer > 0 ? store->spec.buffer - 1 : 0)) - 1,
+        .largest = largest_move(store, step, r),
+        .limit = store->spec.form == BG_STORE_BUFFER ? buffer_limit(store, r) : 0,
         .lr = (float)step->lr,
         .mu = (float)step->momentum,
         .decay = (float)step->decay,
         .nesterov = step->nesterov,
         .gradient = step->gradient,
         .check = step->check,
+        .finer = store->spec.finer,
         .tune = step->tune,
         .fire = step->fire,
         .theta = r + step->bit};
@@ -187,6 +192,7 @@ static void move_row(struct pass *pass, int64_t row)
     in.momentum = offset(store->momentum, at, store->momentum_bytes);
     in.codes = offset(store->codes, at, store->code_bytes);
     in.below = offset(store->below, at, store->below_bytes);
+    in.sum = store->sum == NULL ? NULL : store->sum + at;
     in.index = at;
     in.rng = (struct bg_rng){
         .seed = pass->seed, .stream = BG_STREAM_ROUNDING, .step = (uint32_t)step->step};

@@ -54,7 +54,7 @@ struct bg_store_step {
     enum bg_tune tune;
     enum bg_fire fire;
     bool refit;      /* callers re-fit the grid first */
-    bool check;      /* buffer form: now */
+    bool check;      /* buffers: now; sums of several gradients: written now */
     int bit;         /* buffer form: n, theta = 2^(r + n) */
     int64_t largest; /* a single move, in units of the residual; larger ones are cut and counted */
     uint64_t seed, step; /* of stochastic tuning */

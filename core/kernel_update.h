@@ -17,6 +17,7 @@ struct bg_kernel_update {
     const float *grad;
     float *state; /* f32 momentum, NULL: `momentum` or none */
     void *momentum, *codes, *below;
+    int32_t *sum; /* several gradients per write, else NULL */
     enum bg_store_momentum format;
     enum bg_store_form form;
     int code_bytes, below_bytes;
@@ -25,7 +26,8 @@ struct bg_kernel_update {
     int32_t qmin, qmax;
     int32_t largest, limit; /* of a move; of the buffer */
     float lr, mu, decay;
-    bool nesterov, gradient, check;
+    bool nesterov, gradient, check; /* check: buffers and sums are looked at now */
+    int finer;                      /* bits of a sum below the residual */
     enum bg_tune tune;
     enum bg_fire fire;
     int theta;         /* r + n */

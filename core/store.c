@@ -2,9 +2,28 @@
 #include "core/store.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
+
+/* The sum of several gradients: room for that many moves of one weight step each. */
+static enum bg_status check_sum(const struct bg_store_spec *spec)
+{
+    const int bits = spec->low + spec->finer;
+
+    if (spec->form != BG_STORE_SPLIT || spec->gradients < 2)
+        return bg_fail(BG_E_UNSUPPORTED, "several gradients per write belong to residuals");
+    if (spec->finer < 0 || spec->finer > BG_STORE_FINER_MAX)
+        return bg_fail(BG_E_RANGE, "%d bits below the residual's last one, limits are 0 and %d",
+                       spec->finer, BG_STORE_FINER_MAX);
+    if ((int64_t)spec->gradients << bits > BG_STORE_SUM_MOST)
+        return bg_fail(BG_E_RANGE,
+                       "a sum of %d gradients of one step each with %d bits below does not fit %d "
+                       "bits",
+                       spec->gradients, bits, BG_STORE_SUM_BITS);
+    return BG_OK;
+}
 
 enum bg_status bg_store_check(const struct bg_store_spec *spec)
 {
@@ -20,9 +39,11 @@ enum bg_status bg_store_check(const struct bg_store_spec *spec)
         FAIL(BG_E_RANGE, "%d bits below the weight's last one and %d to grow, limit is %d",
              spec->low, spec->room, BG_STORE_LOW_MAX);
     if (spec->form == BG_STORE_BUFFER &&
-        (spec->buffer < spec->low + 2 || spec->buffer > BG_STORE_LOW_MAX))
-        FAIL(BG_E_RANGE, "a buffer of %d bits, limits are %d and %d", spec->buffer, spec->low + 2,
-             BG_STORE_LOW_MAX);
+        (spec->buffer < spec->low + 2 || spec->buffer + spec->room > BG_STORE_LOW_MAX))
+        FAIL(BG_E_RANGE, "a buffer of %d bits and %d to grow, limits are %d and %d", spec->buffer,
+             spec->room, spec->low + 2, BG_STORE_LOW_MAX);
+    if (spec->gradients != 0)
+        TRY(check_sum(spec));
 out:
     return rc;
 }
@@ -30,7 +51,8 @@ out:
 bool bg_store_spec_equal(const struct bg_store_spec *a, const struct bg_store_spec *b)
 {
     return a->form == b->form && a->bits == b->bits && a->low == b->low && a->buffer == b->buffer &&
-           a->room == b->room && a->half == b->half && a->momentum == b->momentum;
+           a->room == b->room && a->half == b->half && a->momentum == b->momentum &&
+           a->moves == b->moves && a->gradients == b->gradients && a->finer == b->finer;
 }
 
 static int bytes_of(int bits)
@@ -52,13 +74,15 @@ enum bg_status bg_store_make(struct bg_store **out, const struct bg_store_spec *
     store->channels = channels;
     store->code_bytes = bytes_of(spec->bits);
     store->below_bytes = spec->form == BG_STORE_KAHAN    ? 4
-                         : spec->form == BG_STORE_BUFFER ? bytes_of(spec->buffer)
+                         : spec->form == BG_STORE_BUFFER ? bytes_of(spec->buffer + spec->room)
                                                          : bytes_of(spec->low + spec->room);
     store->momentum_bytes =
         spec->momentum == BG_STORE_MOMENTUM_BF16 || spec->momentum == BG_STORE_MOMENTUM_S16 ? 2 : 0;
     TRY(bg_alloc(&store->codes, count, (size_t)store->code_bytes));
     if (store->below_bytes > 0)
         TRY(bg_alloc(&store->below, count, (size_t)store->below_bytes));
+    if (spec->gradients > 1)
+        TRY(bg_alloc(&store->sum, count, sizeof *store->sum));
     if (store->momentum_bytes > 0)
         TRY(bg_alloc(&store->momentum, count, (size_t)store->momentum_bytes));
     TRY(bg_alloc(&store->shift, channels, 1));
@@ -76,6 +100,7 @@ void bg_store_free(struct bg_store *store)
         return;
     bg_free(store->codes);
     bg_free(store->below);
+    bg_free(store->sum);
     bg_free(store->momentum);
     bg_free(store->shift);
     bg_free(store);
@@ -88,6 +113,8 @@ void bg_store_assign(struct bg_store *to, const struct bg_store *from)
     memcpy(to->codes, from->codes, count * (size_t)from->code_bytes);
     if (from->below != NULL)
         memcpy(to->below, from->below, count * (size_t)from->below_bytes);
+    if (from->sum != NULL)
+        memcpy(to->sum, from->sum, count * sizeof *to->sum);
     if (from->momentum != NULL)
         memcpy(to->momentum, from->momentum, count * (size_t)from->momentum_bytes);
     memcpy(to->shift, from->shift, (size_t)from->channels);
@@ -97,6 +124,7 @@ void bg_store_assign(struct bg_store *to, const struct bg_store *from)
     to->lost = from->lost;
     to->kept = from->kept;
     to->beyond = from->beyond;
+    to->dropped = from->dropped;
 }
 
 enum bg_status bg_store_copy(struct bg_store **out, const struct bg_store *from)
@@ -150,6 +178,11 @@ void bg_store_set(struct bg_store *store, int64_t index, int32_t code, int32_t b
 int32_t bg_store_half(const struct bg_store *store, int r)
 {
     return store->spec.half && r > 0 ? 1 << (r - 1) : 0;
+}
+
+int bg_store_buffer_bits(const struct bg_store *store, int r)
+{
+    return store->spec.buffer + r - store->spec.low;
 }
 
 static float from_bf16(uint32_t bits)
@@ -243,7 +276,9 @@ void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, i
         const int64_t at = first + i, channel = at / each;
         const int r = store->shift[channel];
         const int32_t below = bg_store_below(store, at);
-        const double total = ldexp(bg_store_code(store, at), r) + below - bg_store_half(store, r);
+        const double waits = store->sum == NULL ? 0 : ldexp(store->sum[at], -store->spec.finer);
+        const double total =
+            ldexp(bg_store_code(store, at), r) + below - bg_store_half(store, r) + waits;
         const uint32_t pair = (uint32_t)below;
         if (store->spec.form == BG_STORE_KAHAN)
             values[i] = from_bf16(pair & 0xffffu) - from_bf16(pair >> 16);
@@ -267,7 +302,7 @@ const int8_t *bg_store_s8(const struct bg_param *param)
 
 static enum bg_status valid_shifts(const struct bg_store *store, const char *name)
 {
-    const bool split = store->spec.form == BG_STORE_SPLIT;
+    const bool split = store->spec.form == BG_STORE_SPLIT || store->spec.moves;
     const int low = store->spec.form == BG_STORE_KAHAN ? 0 : store->spec.low;
     const int least = split ? 0 : low, most = split ? low + store->spec.room : low;
 
@@ -282,8 +317,9 @@ static enum bg_status valid_shifts(const struct bg_store *store, const char *nam
 static bool valid_below(const struct bg_store *store, int32_t below, int shift)
 {
     const uint32_t pair = (uint32_t)below;
-    const int32_t most =
-        store->spec.form == BG_STORE_BUFFER ? 1 << (store->spec.buffer - 1) : 1 << shift;
+    const int32_t most = store->spec.form == BG_STORE_BUFFER
+                             ? 1 << (bg_store_buffer_bits(store, shift) - 1)
+                             : 1 << shift;
 
     if (store->spec.form == BG_STORE_KAHAN)
         return isfinite(from_bf16(pair & 0xffffu)) && isfinite(from_bf16(pair >> 16));
@@ -305,6 +341,9 @@ enum bg_status bg_store_valid(const struct bg_store *store, const struct bg_grid
         if (!valid_below(store, below, store->shift[i / each]))
             FAIL(BG_E_DATA, "%s: residual %lld is %d, which its %d bits cannot be", name,
                  (long long)i, below, store->shift[i / each]);
+        if (store->sum != NULL && llabs((long long)store->sum[i]) > BG_STORE_SUM_MOST)
+            FAIL(BG_E_DATA, "%s: sum %lld is %d, limit is %d", name, (long long)i, store->sum[i],
+                 BG_STORE_SUM_MOST);
     }
 out:
     return rc;
@@ -325,5 +364,7 @@ void bg_param_bytes(const struct bg_param *param, struct bg_store_bytes *out)
         return;
     out->codes = count * store->code_bytes;
     out->below = count * store->below_bytes + store->channels;
+    if (store->sum != NULL)
+        out->below += count * (int64_t)sizeof *store->sum;
     out->momentum += count * store->momentum_bytes;
 }

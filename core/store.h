@@ -3,12 +3,14 @@
  * Split (P4, "residual"): codes W on the grid of param->quantizer and r bits R below, unsigned; T =
  * W * 2^r + R and the real value is (T - o) * s * 2^-r with o = 2^(r-1) (split nearest: W is the
  * value rounded to nearest) or 0 (split floor). Buffer (P3, "threshold"): R is signed, o = 0.
- * Kahan: a bf16 weight and a bf16 compensation; W is the weight rounded to the grid.
+ * Several gradients per write (P4): their sum is kept beside, in units of the residual's last bit
+ * or 2^-finer of it; W and R are written when it is added. Kahan: a bf16 weight and a bf16
+ * compensation; W is the weight rounded to the grid.
  * No f32 copy of the weights exists then: param->value has no data. Without bits below (r = 0) the
  * store is codes alone.
  *
  * Invariants: qmin <= W <= qmax of the grid, 0 <= R < 2^r (split), |R| < 2^(buffer bits - 1)
- * (buffer). */
+ * (buffer), |sum| <= BG_STORE_SUM_MOST. */
 #ifndef BG_CORE_STORE_H
 #define BG_CORE_STORE_H
 
@@ -18,7 +20,10 @@
 #include "core/param.h"
 #include "core/status.h"
 
-#define BG_STORE_LOW_MAX 24
+#define BG_STORE_LOW_MAX   24
+#define BG_STORE_FINER_MAX 8
+#define BG_STORE_SUM_BITS  30
+#define BG_STORE_SUM_MOST  ((1 << BG_STORE_SUM_BITS) - 1)
 
 enum bg_store_form { BG_STORE_SPLIT, BG_STORE_BUFFER, BG_STORE_KAHAN };
 enum bg_store_momentum {
@@ -31,11 +36,14 @@ enum bg_store_momentum {
 
 struct bg_store_spec {
     enum bg_store_form form;
-    int bits;   /* of the weight: 2 to 16 */
-    int low;    /* r: bits below the weight's last one, 0 to 24 */
-    int buffer; /* buffer form: bits of R with its sign, low + 2 to 24; else 0 */
-    int room;   /* split form: by so many bits may r grow when the grid is re-fitted */
-    bool half;  /* split nearest: o = 2^(r-1) */
+    int bits;      /* of the weight: 2 to 16 */
+    int low;       /* r: bits below the weight's last one, 0 to 24 */
+    int buffer;    /* buffer form: bits of R with its sign, low + 2 to 24; else 0 */
+    int room;      /* by so many bits may r grow when the grid is re-fitted, and a buffer with it */
+    bool half;     /* split nearest: o = 2^(r-1) */
+    bool moves;    /* buffer form: r and with it the buffer may change */
+    int gradients; /* split form: steps per write when they are more than 1, else 0 */
+    int finer;     /* bits of their sum below the residual's last one */
     enum bg_store_momentum momentum;
 };
 
@@ -45,6 +53,7 @@ struct bg_store {
     void *codes;    /* s8 up to 8 bits, s16 above */
     void *below;    /* unsigned (split) or signed (buffer), 1, 2 or 4 bytes; Kahan: pairs of bf16;
                        NULL without */
+    int32_t *sum;   /* split form, several gradients per write: what is not written yet */
     void *momentum; /* bf16 or s16; NULL: param->state has it, or none is kept */
     int code_bytes, below_bytes, momentum_bytes;
     uint8_t *shift; /* r of each channel: low, until the grid is re-fitted */
@@ -52,6 +61,7 @@ struct bg_store {
      * grid or buffer, and steps that were not 0 but rounded to 0. */
     int64_t updates, written, saturated, lost;
     int64_t kept, beyond; /* steps that rounded to another number than 0; larger than could be */
+    int64_t dropped;      /* last bits that fell off buffers which became narrower */
 };
 
 /* BG_E_RANGE with value and limit when the widths do not fit together. */
@@ -72,7 +82,8 @@ void bg_store_put(struct bg_store *store, const struct bg_grid *grid, int64_t in
 void bg_store_encode(struct bg_store *store, const struct bg_grid *grid, const float *values);
 void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, int64_t first,
                      int64_t n, float *values);
-/* The same of any parameter; copies the value of one that has no store. */
+/* The same of any parameter (a sum that waits is in it); copies the value of one that has no store.
+ */
 void bg_param_read(const struct bg_param *param, int64_t first, int64_t n, float *values);
 /* Codes of at most 8 bits, or NULL: no store, or wider. */
 const int8_t *bg_store_s8(const struct bg_param *param);
@@ -80,18 +91,26 @@ int32_t bg_store_code(const struct bg_store *store, int64_t index);
 int32_t bg_store_below(const struct bg_store *store, int64_t index);
 void bg_store_set(struct bg_store *store, int64_t index, int32_t code, int32_t below);
 int32_t bg_store_half(const struct bg_store *store, int r); /* o */
+int bg_store_buffer_bits(const struct bg_store *store,
+                         int r); /* overlap is what it was made with */
 /* Numbers of a hostile file: codes outside the grid, residuals outside their bits. */
 BG_MUST enum bg_status bg_store_valid(const struct bg_store *store, const struct bg_grid *grid,
                                       const char *name);
 
 /* The grid of a channel by 2^k: s' = s * 2^k, r' = r + k; real values stay what they are, exactly.
  * BG_E_RANGE, and nothing changes, when bits would drop (r + k < 0), r' would not fit the storage,
- * or a weight would leave the new grid (k < 0). Split form alone. */
+ * or a weight would leave the new grid (k < 0). Split form, and buffers that may move: there what
+ * is cut off the weight goes to the buffer (bg_threshold_point), whose last bit stays. */
 BG_MUST enum bg_status bg_store_regrid(struct bg_param *param, int64_t channel, int k);
 
 /* Every channel's grid by 2 or 1/2 where its weights have reached the end or leave half of it
  * empty, as far as the residual has bits for it. */
 void bg_store_refit(struct bg_param *param);
+
+/* Buffers that may move: one bit more below the weight (k = 1), or less (k = -1: the last one is
+ * rounded away, half to even, and counted when it was 1), in all channels that stay between `least`
+ * and `most` bits of buffer. */
+void bg_store_widen(struct bg_store *store, int k, int least, int most);
 
 /* Bytes that hold a parameter's state, whatever it is made of. */
 struct bg_store_bytes {

@@ -1,13 +1,47 @@
-/* Grids of integer weights that move by powers of two. T keeps its last bit, only the place where
- * it is split moves, so that nothing is rounded. */
+/* Grids of integer weights that move by powers of two: T keeps its last bit, only the place where
+ * it is split moves, so that nothing is rounded. And buffers that become wider or narrower. */
 #include <math.h>
 
+#include "core/integer_update.h"
 #include "core/store.h"
 
 static int64_t total_of(const struct bg_store *store, int64_t index, int r)
 {
     return bg_store_code(store, index) * ((int64_t)1 << r) + bg_store_below(store, index) -
            bg_store_half(store, r);
+}
+
+/* Weight and what is below it on the channel's grid of 2^k. A buffer takes what is cut off its
+ * weight; with a finer grid it stays as it is, and the next check moves what it holds too much. */
+static struct bg_buffer moved(const struct bg_store *store, int64_t index, int r, int k)
+{
+    const int64_t total = total_of(store, index, r) + bg_store_half(store, r + k);
+    const struct bg_buffer from = {.weight = bg_store_code(store, index),
+                                   .sum = bg_store_below(store, index)};
+
+    if (store->spec.form == BG_STORE_SPLIT)
+        return (struct bg_buffer){.weight = total >> (r + k),
+                                  .sum = total & (((int64_t)1 << (r + k)) - 1)};
+    if (k > 0)
+        return bg_threshold_point(&from, r, k);
+    return (struct bg_buffer){.weight = from.weight * ((int64_t)1 << -k), .sum = from.sum};
+}
+
+static enum bg_status check_moved(const struct bg_param *param, const struct bg_buffer *to,
+                                  int64_t index, int r)
+{
+    const struct bg_store *store = param->store;
+    const struct bg_grid *grid = &param->quantizer->grid;
+    const int64_t most = ((int64_t)1 << (bg_store_buffer_bits(store, r) - 1)) - 1;
+
+    if (to->weight < grid->qmin || to->weight > grid->qmax)
+        return bg_fail(BG_E_RANGE, "%s: weight %lld would have code %lld, limits are %d and %d",
+                       param->name, (long long)index, (long long)to->weight, grid->qmin,
+                       grid->qmax);
+    if (store->spec.form == BG_STORE_BUFFER && (to->sum < -most || to->sum > most))
+        return bg_fail(BG_E_RANGE, "%s: buffer %lld would hold %lld, limit is %lld", param->name,
+                       (long long)index, (long long)to->sum, (long long)most);
+    return BG_OK;
 }
 
 enum bg_status bg_store_regrid(struct bg_param *param, int64_t channel, int k)
@@ -19,20 +53,18 @@ enum bg_status bg_store_regrid(struct bg_param *param, int64_t channel, int k)
     const int r = store->shift[channel], to = r + k;
     const int room = store->spec.low + store->spec.room;
 
-    if (store->spec.form != BG_STORE_SPLIT)
+    if (store->spec.form != BG_STORE_SPLIT && !store->spec.moves)
         FAIL(BG_E_UNSUPPORTED, "%s: only residuals follow a grid that moves", param->name);
     if (to < 0 || to > room)
         FAIL(BG_E_RANGE, "%s: a grid of 2^%d leaves %d bits below, limits are 0 and %d",
              param->name, k, to, room);
     for (int64_t i = first; i < first + each; i++) {
-        const int64_t code = (total_of(store, i, r) + bg_store_half(store, to)) >> to;
-        if (code < grid->qmin || code > grid->qmax)
-            FAIL(BG_E_RANGE, "%s: weight %lld would have code %lld, limits are %d and %d",
-                 param->name, (long long)i, (long long)code, grid->qmin, grid->qmax);
+        const struct bg_buffer now = moved(store, i, r, k);
+        TRY(check_moved(param, &now, i, to));
     }
     for (int64_t i = first; i < first + each; i++) {
-        const int64_t total = total_of(store, i, r) + bg_store_half(store, to);
-        bg_store_set(store, i, (int32_t)(total >> to), (int32_t)(total & (((int64_t)1 << to) - 1)));
+        const struct bg_buffer now = moved(store, i, r, k);
+        bg_store_set(store, i, (int32_t)now.weight, (int32_t)now.sum);
     }
     store->shift[channel] = (uint8_t)to;
     grid->scale[channel] = ldexpf(grid->scale[channel], k);
@@ -66,5 +98,33 @@ void bg_store_refit(struct bg_param *param)
             continue;
         if (bg_store_regrid(param, c, k) != BG_OK)
             bg_error_clear(); /* as it is, then */
+    }
+}
+
+/* The buffer's value in units of twice, or half, as much. */
+static int32_t rescaled(struct bg_store *store, int32_t below, int k)
+{
+    if (k > 0)
+        return below * 2;
+    store->dropped += below & 1;
+    return (int32_t)bg_tune_bits(below, 1, BG_TUNE_NEAREST);
+}
+
+void bg_store_widen(struct bg_store *store, int k, int least, int most)
+{
+    const int64_t each = store->count / store->channels;
+
+    for (int64_t c = 0; c < store->channels; c++) {
+        const int to = store->shift[c] + k, bits = bg_store_buffer_bits(store, to);
+        const int32_t limit = (1 << (bits - 1)) - 1;
+        if (to < 0 || to > store->spec.low + store->spec.room || bits < least || bits > most)
+            continue;
+        for (int64_t i = c * each; i < (c + 1) * each; i++) {
+            const int32_t now = rescaled(store, bg_store_below(store, i), k);
+            const int32_t held = now > limit ? limit : now < -limit ? -limit : now;
+            store->saturated += held != now;
+            bg_store_set(store, i, bg_store_code(store, i), held);
+        }
+        store->shift[c] = (uint8_t)to;
     }
 }

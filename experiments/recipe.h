@@ -8,6 +8,7 @@
 #include "core/method.h"
 #include "core/options.h"
 #include "core/yaml.h"
+#include "policies/budget_select.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
 
@@ -77,7 +78,8 @@ struct bg_recipe {
     const struct bg_select_method *policy;
     void *policy_options;
     struct bg_measure_list measures;
-    int candidates; /* of profile.candidates, ascending */
+    struct bg_budget_choice budget; /* of select.search: budget */
+    int candidates;                 /* of profile.candidates, ascending */
     int candidate_bits[BG_CANDIDATES_MAX];
     struct bg_text resolved; /* the recipe with every default filled in */
 };
@@ -90,6 +92,8 @@ bool bg_recipe_trains_quantized(const struct bg_recipe *recipe);
 BG_MUST enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path,
                                       char *const *overrides, int count);
 void bg_recipe_free(struct bg_recipe *recipe); /* takes NULL */
+/* Selections of a run: 1, or as many as select.every divides fine-tuning into. */
+int bg_recipe_rounds(const struct bg_recipe *recipe);
 bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage);
 struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe);
 /* recipe_gradients.c: the section's bits of gradients into what a plan leaves at f32. */

@@ -1,6 +1,7 @@
-/* model/store/<name>: codes, below, momentum and shift as integers, the spec and the counts as
- * attributes. Sizes are the parameter's, so that a file cannot ask for memory; numbers are checked
- * by bg_store_valid before they reach a network. */
+/* model/store/<name>: codes, below, sum, momentum and shift as integers, the spec and the counts as
+ * attributes; those that came later stand there when they are not 0. Sizes are the parameter's, so
+ * that a file cannot ask for memory; numbers are checked by bg_store_valid before they reach a
+ * network. */
 #include "layers/storefile.h"
 
 #include <inttypes.h>
@@ -11,11 +12,11 @@
 
 #define ROOM (BG_NAME_MAX + 40)
 
-static const char *const spec_names[] = {"form", "bits",     "low", "buffer",
-                                         "half", "momentum", "room"};
-static const char *const count_names[] = {"updates", "written", "saturated",
-                                          "lost",    "kept",    "beyond"};
-enum { SPECS = 7, COUNTS = 6 };
+static const char *const spec_names[] = {"form",     "bits", "low",   "buffer",    "half",
+                                         "momentum", "room", "moves", "gradients", "finer"};
+static const char *const count_names[] = {"updates", "written", "saturated", "lost",
+                                          "kept",    "beyond",  "dropped"};
+enum { SPECS = 10, ALWAYS_SPECS = 7, COUNTS = 7, ALWAYS_COUNTS = 6 };
 
 struct part {
     const char *name;
@@ -23,7 +24,7 @@ struct part {
     enum bg_h5_type type;
     int64_t count, bytes;
 };
-enum { PARTS = 4 };
+enum { PARTS = 5 };
 
 static void parts_of(const struct bg_store *store, struct part out[PARTS])
 {
@@ -33,6 +34,7 @@ static void parts_of(const struct bg_store *store, struct part out[PARTS])
     const struct part parts[PARTS] = {
         {"codes", store->codes, code_type, store->count, codes},
         {"below", store->below, types[below], store->count, below},
+        {"sum", store->sum, BG_H5_S32, store->count, (int64_t)sizeof *store->sum},
         {"momentum", store->momentum, BG_H5_U16, store->count, store->momentum_bytes},
         {"shift", store->shift, BG_H5_U8, store->channels, 1}};
     memcpy(out, parts, sizeof parts);
@@ -44,10 +46,10 @@ enum bg_status bg_storefile_save(const struct bg_store *store, const char *name,
     char group[ROOM], path[ROOM + 16];
     struct part part[PARTS];
     const struct bg_store_spec *s = &store->spec;
-    const int64_t spec[SPECS] = {s->form, s->bits,     s->low, s->buffer,
-                                 s->half, s->momentum, s->room};
-    const int64_t counts[COUNTS] = {store->updates, store->written, store->saturated,
-                                    store->lost,    store->kept,    store->beyond};
+    const int64_t spec[SPECS] = {s->form,     s->bits, s->low,   s->buffer,    s->half,
+                                 s->momentum, s->room, s->moves, s->gradients, s->finer};
+    const int64_t counts[COUNTS] = {store->updates, store->written, store->saturated, store->lost,
+                                    store->kept,    store->beyond,  store->dropped};
 
     (void)snprintf(group, sizeof group, "model/store/%s", name);
     parts_of(store, part);
@@ -57,23 +59,40 @@ enum bg_status bg_storefile_save(const struct bg_store *store, const char *name,
             TRY(bg_h5_write(file, path, part[i].type, 1, &part[i].count, part[i].data, false));
     }
     for (int i = 0; i < SPECS; i++)
-        TRY(bg_h5_set_int(file, group, spec_names[i], spec[i]));
+        if (i < ALWAYS_SPECS || spec[i] != 0)
+            TRY(bg_h5_set_int(file, group, spec_names[i], spec[i]));
     for (int i = 0; i < COUNTS; i++)
-        TRY(bg_h5_set_int(file, group, count_names[i], counts[i]));
+        if (i < ALWAYS_COUNTS || counts[i] != 0)
+            TRY(bg_h5_set_int(file, group, count_names[i], counts[i]));
 out:
+    return rc;
+}
+
+/* 0 where there is none and none need be. */
+static enum bg_status read_number(struct bg_h5 *file, const char *group, const char *name,
+                                  bool always, int64_t *out)
+{
+    enum bg_status rc = bg_h5_get_int(file, group, name, out);
+
+    if (rc == BG_E_NOT_FOUND && !always) {
+        bg_error_clear();
+        *out = 0;
+        rc = BG_OK;
+    }
     return rc;
 }
 
 static enum bg_status read_spec(struct bg_h5 *file, const char *group, struct bg_store_spec *out)
 {
     enum bg_status rc = BG_OK;
-    static const int64_t most[SPECS] = {BG_STORE_KAHAN,   BG_BITS_MAX, BG_STORE_LOW_MAX,
-                                        BG_STORE_LOW_MAX, 1,           BG_STORE_MOMENTA - 1,
-                                        BG_STORE_LOW_MAX};
+    static const int64_t most[SPECS] = {BG_STORE_KAHAN,    BG_BITS_MAX, BG_STORE_LOW_MAX,
+                                        BG_STORE_LOW_MAX,  1,           BG_STORE_MOMENTA - 1,
+                                        BG_STORE_LOW_MAX,  1,           BG_STORE_SUM_MOST,
+                                        BG_STORE_FINER_MAX};
     int64_t value[SPECS] = {0};
 
     for (int i = 0; i < SPECS; i++) {
-        TRY(bg_h5_get_int(file, group, spec_names[i], &value[i]));
+        TRY(read_number(file, group, spec_names[i], i < ALWAYS_SPECS, &value[i]));
         if (value[i] < 0 || value[i] > most[i])
             FAIL(BG_E_DATA, "%s: %s is %" PRId64 ", limits are 0 and %" PRId64, group,
                  spec_names[i], value[i], most[i]);
@@ -84,7 +103,10 @@ static enum bg_status read_spec(struct bg_h5 *file, const char *group, struct bg
                                   .buffer = (int)value[3],
                                   .half = value[4] != 0,
                                   .momentum = (enum bg_store_momentum)value[5],
-                                  .room = (int)value[6]};
+                                  .room = (int)value[6],
+                                  .moves = value[7] != 0,
+                                  .gradients = (int)value[8],
+                                  .finer = (int)value[9]};
 out:
     return rc;
 }
@@ -112,11 +134,11 @@ out:
 static enum bg_status read_counts(struct bg_h5 *file, const char *group, struct bg_store *store)
 {
     enum bg_status rc = BG_OK;
-    int64_t *const to[COUNTS] = {&store->updates, &store->written, &store->saturated,
-                                 &store->lost,    &store->kept,    &store->beyond};
+    int64_t *const to[COUNTS] = {&store->updates, &store->written, &store->saturated, &store->lost,
+                                 &store->kept,    &store->beyond,  &store->dropped};
 
     for (int i = 0; i < COUNTS; i++) {
-        TRY(bg_h5_get_int(file, group, count_names[i], to[i]));
+        TRY(read_number(file, group, count_names[i], i < ALWAYS_COUNTS, to[i]));
         if (*to[i] < 0 || *to[i] > INT64_MAX / 2)
             FAIL(BG_E_DATA, "%s: %s is %" PRId64, group, count_names[i], *to[i]);
     }

@@ -341,6 +341,7 @@ enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_fr
     out->layers = b.layers;
     TRY(bg_alloc(&b.costs, 1, sizeof *b.costs));
     b.costs->net = frame->net;
+    b.costs->latency = frame->latency;
     TRY(build(&b));
 out:
     if (b.costs)

@@ -37,6 +37,11 @@ enum bg_status bg_integer_prepare(const struct bg_integer_options *options, stru
     return bg_param_hold(param, &hold);
 }
 
+bool bg_integer_looks(const struct bg_integer_options *options, uint64_t step)
+{
+    return step > 0 && step % (uint64_t)options->refit_every == 0;
+}
+
 struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options,
                                         const struct bg_update_moment *moment, bool decay)
 {
@@ -45,8 +50,8 @@ struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options
                                   .decay = decay ? options->optimizer.weight_decay : 0,
                                   .nesterov = options->optimizer.nesterov,
                                   .gradient = options->quantise == 1,
-                                  .refit = options->grid == BG_STEP_REFIT && moment->step > 0 &&
-                                           moment->step % (uint64_t)options->refit_every == 0,
+                                  .refit = options->grid == BG_STEP_REFIT &&
+                                           bg_integer_looks(options, moment->step),
                                   .check = true,
                                   .seed = moment->seed,
                                   .step = moment->step};

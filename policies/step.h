@@ -25,7 +25,7 @@ struct bg_integer_options {
 };
 
 enum bg_step_grid { BG_STEP_FIXED, BG_STEP_POWER, BG_STEP_REFIT };
-#define BG_STEP_ROOM 4 /* bits that a residual may gain on a grid that is re-fitted */
+#define BG_STEP_ROOM 4 /* bits that a residual or buffer may gain on a grid that is re-fitted */
 
 #define BG_OPTIMIZER_ROWS(struct_, member_)                                                        \
     {.key = "momentum",                                                                            \
@@ -75,7 +75,8 @@ extern const char *const bg_step_quantises[], *const bg_step_momenta[], *const b
          .fallback = "100",                                                                        \
          .min = 1,                                                                                 \
          .max = 1e9,                                                                               \
-         .help = "steps from one look at a grid that is re-fitted to the next"},                   \
+         .help = "steps from one look at a grid that is re-fitted, or a width that adapts, to "    \
+                 "the next"},                                                                      \
     {                                                                                              \
         .key = "headroom", .type = BG_OPT_REAL, .offset = offsetof(struct_, member_.headroom),     \
         .fallback = "1.25", .min = 1, .max = 64,                                                   \
@@ -92,6 +93,8 @@ BG_MUST enum bg_status bg_integer_prepare(const struct bg_integer_options *optio
 /* The optimizer's part of a step. */
 struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options,
                                         const struct bg_update_moment *moment, bool decay);
+/* Is step (or check) number `step` one at which a grid is looked at? */
+bool bg_integer_looks(const struct bg_integer_options *options, uint64_t step);
 /* Moves the parameter. BG_E_USAGE without a store, BG_E_RANGE when most weights would move by more
  * than their whole grid. */
 BG_MUST enum bg_status bg_integer_move(struct bg_param *param, const struct bg_store_step *step);

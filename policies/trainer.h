@@ -13,6 +13,7 @@
 #include "core/profile.h"
 #include "core/source.h"
 #include "layers/net.h"
+#include "policies/moves.h"
 
 struct bg_trainer;
 
@@ -103,6 +104,7 @@ struct bg_train_epoch_row {
     double lr, train_loss, train_accuracy;
     double validation_loss, validation_accuracy; /* NaN without a validation source */
     double seconds;                              /* wall clock; timing file only */
+    const struct bg_moves *moves; /* [layers] what the epoch's updates did; until the next step */
 };
 
 /* Any callback may return non-OK to stop the stage with that status. NULL callbacks are skipped. */
@@ -114,7 +116,8 @@ struct bg_train_hooks {
                                const struct bg_evaluation *evaluation,
                                const struct bg_train_state *state);
     struct bg_profile
-        *profile; /* rows every profile_every steps, and displacement per epoch; may be NULL */
+        *profile;  /* rows every profile_every steps, and displacement per epoch; may be NULL */
+    int64_t until; /* epochs after which to return, with more to come; 0 = at the end */
 };
 
 /* Trains from `state` (zeroed at first) to the end. Step 0 starts a stage: optimizer state is

@@ -216,9 +216,15 @@ Test(integer_training, options_of_each_kind_learn)
         "{epochs: 5, lr: 0.05, update: threshold, options: {rounding: bit-rule, period: 2}}",
         "{epochs: 5, lr: 0.05, update: residual, options: {grid: refit, refit_every: 4, headroom: "
         "4}}",
-        "{epochs: 5, lr: 0.05, update: threshold, options: {bits: 20, threshold_bit: 1}}"};
+        "{epochs: 5, lr: 0.05, update: threshold, options: {bits: 20, threshold_bit: 1}}",
+        "{epochs: 5, lr: 0.05, update: threshold, options: {form: dynamic, refit_every: 4, "
+        "headroom: "
+        "4}}",
+        "{epochs: 10, lr: 0.025, update: residual, options: {gradients: 2, sum_bits: 2}}",
+        "{epochs: 5, lr: 0.05, update: threshold, options: {bits: 8, form: fixed, adapt: true, "
+        "refit_every: 2, ratio_low: 0.5, ratio_high: 0.9}}"};
     static struct fixture f;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 10; i++) {
         struct bg_train_state state = {0};
         int64_t moved = 0;
         make(&f, BG_COMPUTE_FAST);
@@ -227,13 +233,14 @@ Test(integer_training, options_of_each_kind_learn)
         cr_assert(f.last_loss < 0.4 * f.first_loss, "%s: %g to %g", options[i], f.first_loss,
                   f.last_loss);
         cr_assert((weight(&f, 0)->state.data == NULL) == (i > 0 && i < 4));
-        for (int64_t c = 0; i == 3 && c < 6; c++) {
+        for (int64_t c = 0; (i == 3 || i == 7 || i == 9) && c < 6; c++) {
             int exponent;
             cr_assert(frexpf(weight(&f, 0)->quantizer->grid.scale[c], &exponent) == 0.5f);
         }
         for (int64_t c = 0; c < weight(&f, 2)->store->channels; c++)
             moved += weight(&f, 2)->store->shift[c] != weight(&f, 2)->store->spec.low;
-        cr_assert((moved > 0) == (i == 5), "%s: %d grids moved", options[i], (int)moved);
+        cr_assert((moved > 0) == (i == 5 || i == 7 || i == 9), "%s: %d grids moved", options[i],
+                  (int)moved);
         take_down(&f);
     }
 }
@@ -279,8 +286,10 @@ static void expect_equal(const struct fixture *a, const struct fixture *b)
         cr_assert(bg_store_spec_equal(&s->spec, &t->spec));
         cr_assert(same_array(s->codes, t->codes, n, s->code_bytes), "%s", p->name);
         cr_assert(same_array(s->below, t->below, n, s->below_bytes), "%s", p->name);
+        cr_assert(same_array(s->sum, t->sum, n, 4), "%s", p->name);
+        cr_assert(same_array(s->shift, t->shift, s->channels, 1), "%s", p->name);
         cr_assert(same_array(s->momentum, t->momentum, n, s->momentum_bytes), "%s", p->name);
-        cr_assert(s->written == t->written && s->lost == t->lost);
+        cr_assert(s->written == t->written && s->lost == t->lost && s->dropped == t->dropped);
         cr_assert(same_array(p->quantizer->grid.scale, q->quantizer->grid.scale,
                              p->quantizer->grid.channels, 4));
     }
@@ -303,10 +312,8 @@ static enum bg_status load(struct fixture *f, const char *path)
     return rc;
 }
 
-#define TRAINED                                                                                    \
-    "{epochs: 4, lr: 0.05, schedule: cosine, options: {momentum: 0.9}, updates: {residual: "       \
-    "{momentum_format: s16, grid: refit, refit_every: 3}, threshold: {momentum_format: bf16, "     \
-    "period: 3}}}"
+#define SECTION(updates_)                                                                          \
+    "{epochs: 4, lr: 0.05, schedule: cosine, options: {momentum: 0.9}, updates: {" updates_ "}}"
 
 static enum bg_status stop_at_7(void *self, const struct bg_train_step_row *row,
                                 const struct bg_train_state *state)
@@ -318,28 +325,39 @@ static enum bg_status stop_at_7(void *self, const struct bg_train_step_row *row,
 
 Test(integer_training, goes_on_from_a_file_with_the_same_bits)
 {
-    static const char *const plans[] = {
-        "conv1 w=s8 a=u8 u=threshold:12\nconv2 w=s4 a=u8 u=residual:12\nfc w=s8 a=u8 "
-        "u=kahan-bf16\n",
-        "conv1 w=s8 a=u8 u=stochastic\nconv2 w=s12 a=u8 u=residual:20\nfc w=s2 a=u8 u=nearest\n"};
+    static const char *const cases[][2] = {
+        {"conv1 w=s8 a=u8 u=threshold:12\nconv2 w=s4 a=u8 u=residual:12\nfc w=s8 a=u8 "
+         "u=kahan-bf16\n",
+         SECTION("residual: {momentum_format: s16, grid: refit, refit_every: 3}, threshold: "
+                 "{momentum_format: bf16, period: 3}")},
+        {"conv1 w=s8 a=u8 u=stochastic\nconv2 w=s12 a=u8 u=residual:20\nfc w=s2 a=u8 u=nearest\n",
+         SECTION("residual: {momentum_format: s16, grid: refit, refit_every: 3}")},
+        {"conv1 w=s8 a=u8 u=residual:10\nconv2 w=s4 a=u8 u=threshold:12\nfc w=s6 a=u8 "
+         "u=residual:4\n",
+         SECTION("residual: {gradients: 4, sum_bits: 3, grid: refit, refit_every: 3}, threshold: "
+                 "{form: dynamic, refit_every: 3}")},
+        {"conv1 w=s8 a=u8 u=residual:10\nconv2 w=s4 a=u8 u=threshold:12\nfc w=s6 a=u8 "
+         "u=threshold\n",
+         SECTION("residual: {gradients: 3, tune: stochastic}, threshold: {form: fixed, bits: 10, "
+                 "adapt: true, ratio_low: 0.05, ratio_high: 0.2, refit_every: 2}")}};
     static struct fixture whole, parts;
     char dir[] = "/tmp/bitgrad-test-XXXXXX", path[64];
     cr_assert(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/net.h5", dir);
-    for (int p = 0; p < 2; p++) {
+    for (int p = 0; p < 4; p++) {
         struct bg_train_state state = {0}, half = {0};
         struct bg_train_options options;
         struct bg_document *document = NULL;
         struct bg_text errors;
         const struct bg_train_hooks hooks = {.on_step = stop_at_7};
         make(&whole, BG_COMPUTE_FAST);
-        OK(apply(&whole, plans[p]));
-        OK(train(&whole, TRAINED, &state));
+        OK(apply(&whole, cases[p][0]));
+        OK(train(&whole, cases[p][1], &state));
 
         make(&parts, BG_COMPUTE_FAST);
-        OK(apply(&parts, plans[p]));
+        OK(apply(&parts, cases[p][0]));
         bg_text_init(&errors, 1024);
-        OK(bg_yaml_parse_text(&document, "test", TRAINED, strlen(TRAINED)));
+        OK(bg_yaml_parse_text(&document, "test", cases[p][1], strlen(cases[p][1])));
         OK(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
                            &options, &errors));
         cr_assert(bg_trainer_train(parts.trainer, &options, &parts.source, NULL, &half, &hooks) ==
@@ -349,9 +367,9 @@ Test(integer_training, goes_on_from_a_file_with_the_same_bits)
         save(&parts, path);
         take_down(&parts);
         make(&parts, BG_COMPUTE_FAST);
-        OK(apply(&parts, plans[p]));
+        OK(apply(&parts, cases[p][0]));
         OK(load(&parts, path));
-        OK(train(&parts, TRAINED, &half));
+        OK(train(&parts, cases[p][1], &half));
         expect_equal(&whole, &parts);
         take_down(&parts);
         take_down(&whole);
@@ -414,11 +432,23 @@ Test(integer_training, refuses_what_cannot_hold)
          BG_E_RANGE},
         {"nearest:4", "{lr: 0.1}", "conv1.weight: u=nearest:4: nearest keeps no bits",
          BG_E_UNSUPPORTED},
+        {"threshold:12", "{lr: 0.1, updates: {threshold: {grid: refit}}}",
+         "conv1.weight: grid: refit needs a residual below the weights; form: dynamic moves the "
+         "point of a buffer",
+         BG_E_UNSUPPORTED},
+        {"threshold:6", "{lr: 0.1, updates: {threshold: {adapt: true}}}",
+         "conv1.weight: adapt: a buffer of 6 bits between 8 and 24, of which 3 and a sign lie over "
+         "the weight",
+         BG_E_RANGE},
+        {"residual:22", "{lr: 0.1, updates: {residual: {gradients: 256}}}",
+         "conv1.weight: a sum of 256 gradients of one step each with 22 bits below does not fit 30 "
+         "bits",
+         BG_E_RANGE},
         {"residul:8", "{lr: 0.1}", "did you mean 'residual'?", BG_E_DATA},
         {"residual:8", "{lr: 1000, options: {momentum: 0}}",
          "weights would move in one step by more than their grid can express", BG_E_RANGE}};
     static struct fixture f;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 8; i++) {
         struct bg_train_state state = {0};
         make(&f, BG_COMPUTE_FAST);
         apply_all(&f, 8, cases[i].plan);

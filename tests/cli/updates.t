@@ -40,3 +40,16 @@ exit: 65
 $ bitgrad run ${RECIPES}/tiny.yaml --out none stages='[train, evaluate]' train.update=nearest report.figures=false -q
 err: bitgrad: train.update: nearest moves integer weights of 2 to 16 bits, the plan has none: set quantize.weight_bits or quantize.plan
 exit: 65
+
+# What updates did is data: a row per layer, stage and epoch, summed up in the result and the report.
+$ bitgrad run ${RECIPES}/tiny.yaml --out told stages='[train, evaluate, report]' quantize.plan=mixed/plan.txt report.figures=false -q > /dev/null; tr -d ' \n' < told/result.json | grep -oE '"updates":.*' | grep -oE '"(f32|integer)":\{"bytes_per_weight":\{[^}]*\}|"below_bits":[0-9]*,"layer":"[a-z0-9]*"|"method":"[a-z]*","saturated":[0-9.nul]*|"written":null' | sed -E 's/("saturated":)[0-9][0-9.]*/\1N/'; grep -c '<h2>Updates' told/report.html; grep -c 'left">train</td>' told/report.html
+out: "f32":{"bytes_per_weight":{"below":0.0,"codes":0.0,"f32":8.0,"gradient":4.0,"momentum":4.0}
+out~ "integer":\{"bytes_per_weight":\{"below":2.0[0-9]*,"codes":1.0,"f32":0.0,"gradient":4.0,"momentum":4.0\}
+out: "below_bits":12,"layer":"conv1"
+out: "method":"residual","saturated":N
+out: "below_bits":14,"layer":"conv2"
+out: "method":"threshold","saturated":N
+out: "below_bits":0,"layer":"fc"
+out: "method":"sgd","saturated":null
+out: 1
+out: 3
