@@ -87,7 +87,7 @@ static int64_t aligned(int64_t bytes)
 
 static bool is_rounded(const struct bg_node *node)
 {
-    return node->out_gradient.format == BG_FORMAT_INTEGER;
+    return node->out_gradient.format != BG_FORMAT_F32;
 }
 
 static void place(struct bg_coded *coded, const struct bg_compile *compile, struct bg_step *step)
@@ -256,12 +256,12 @@ enum bg_status bg_coded_take_gradient(struct bg_coded *coded, struct bg_step *st
                             (double *)(void *)(scratch + coded->sums_at));
     for (int64_t o = 0; node->params > BIAS && o < coded->outputs; o++)
         bg_f32(&node->param[BIAS]->grad)[o] = (float)coded->sum[o];
-    if (!is_rounded(node))
-        goto out;
-    pass.rng = bg_gradient_rng(node->name, run);
-    TRY(bg_gradient_round(&pass));
-    coded->unit = pass.unit;
-    if (run->moment->observer != NULL) {
+    if (pass.grid.format == BG_FORMAT_INTEGER) { /* dz in bf16 is there already */
+        pass.rng = bg_gradient_rng(node->name, run);
+        TRY(bg_gradient_round(&pass));
+        coded->unit = pass.unit;
+    }
+    if (is_rounded(node) && run->moment->observer != NULL) {
         show(coded, step);
         *seen = &coded->seen;
     }

@@ -7,11 +7,16 @@
 
 #include "core/kernel_table.h"
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #define CHUNK   BG_KERNEL_WIDTH
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: rounds what is below 2^22 (core/kernel_grid.c) */
-/* Draws are halves of words: a block of the generator has eight. */
+/* Draws are halves of words: a block of the generator has eight. Two blocks may be touched in part;
+ * whole vectors of 16. */
 #define DRAWS  8
-#define BLOCKS (CHUNK / DRAWS + 2)
+#define BLOCKS ((CHUNK / DRAWS + 2 + 15) / 16 * 16)
 
 static inline uint32_t bits_of(float x)
 {
@@ -100,21 +105,46 @@ static void peaks(const struct bg_kernel_gradient *in, uint32_t *peaks)
             peaks[i % in->channels] = most[i];
 }
 
-/* Draws `index` to index + n - 1: words of consecutive blocks side by side (core/rng.c), the lower
- * half of a word first. Returns the first of them. */
-static const uint16_t *draw(const struct bg_rng *rng, uint64_t index, int64_t n,
-                            uint16_t draws[DRAWS * BLOCKS])
+/* Ten rounds over the counters of `blocks` blocks side by side (core/rng.c). */
+#if defined(__AVX512F__)
+/* 32 x 32 bits: the lower halves of the products, and the upper ones in *high. */
+static inline __m512i multiply(__m512i x, __m512i m, __m512i *high)
 {
-    const uint64_t first = index / DRAWS;
-    const int64_t blocks = (int64_t)(index % DRAWS + (uint64_t)n + DRAWS - 1) / DRAWS;
-    uint32_t c[4][BLOCKS], k0 = (uint32_t)rng->seed, k1 = (uint32_t)(rng->seed >> 32);
+    const __m512i even = _mm512_mul_epu32(x, m);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), m);
 
-    for (int64_t b = 0; b < blocks; b++) {
-        c[0][b] = (uint32_t)(first + (uint64_t)b);
-        c[1][b] = (uint32_t)((first + (uint64_t)b) >> 32);
-        c[2][b] = rng->stream;
-        c[3][b] = rng->step;
+    *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+}
+
+static void mix(uint32_t c[4][BLOCKS], int64_t blocks, uint64_t seed)
+{
+    const __m512i m0 = _mm512_set1_epi32((int)0xd2511f53u),
+                  m1 = _mm512_set1_epi32((int)0xcd9e8d57u);
+
+    for (int64_t b = 0; b < blocks; b += 16) {
+        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        __m512i v[4], high[2];
+        for (int i = 0; i < 4; i++)
+            v[i] = _mm512_loadu_si512(c[i] + b);
+        for (int round = 0; round < 10; round++) {
+            const __m512i x = multiply(v[0], m0, &high[0]), y = multiply(v[2], m1, &high[1]);
+            v[0] = _mm512_xor_si512(_mm512_xor_si512(high[1], v[1]), _mm512_set1_epi32((int)k0));
+            v[2] = _mm512_xor_si512(_mm512_xor_si512(high[0], v[3]), _mm512_set1_epi32((int)k1));
+            v[1] = y;
+            v[3] = x;
+            k0 += 0x9e3779b9u;
+            k1 += 0xbb67ae85u;
+        }
+        for (int i = 0; i < 4; i++)
+            _mm512_storeu_si512(c[i] + b, v[i]);
     }
+}
+#else
+static void mix(uint32_t c[4][BLOCKS], int64_t blocks, uint64_t seed)
+{
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+
     for (int round = 0; round < 10; round++) {
         for (int64_t b = 0; b < blocks; b++) {
             const uint64_t x = (uint64_t)0xd2511f53u * c[0][b];
@@ -127,11 +157,29 @@ static const uint16_t *draw(const struct bg_rng *rng, uint64_t index, int64_t n,
         k0 += 0x9e3779b9u;
         k1 += 0xbb67ae85u;
     }
-    for (int64_t b = 0; b < blocks; b++)
-        for (int word = 0; word < 4; word++) {
-            draws[DRAWS * b + 2 * word] = (uint16_t)c[word][b];
-            draws[DRAWS * b + 2 * word + 1] = (uint16_t)(c[word][b] >> 16);
-        }
+}
+#endif
+
+/* Draws `index` to index + n - 1: words of consecutive blocks, the lower half of a word first.
+ * Returns the first of them. */
+static const uint16_t *draw(const struct bg_rng *rng, uint64_t index, int64_t n,
+                            uint16_t draws[DRAWS * BLOCKS])
+{
+    const uint64_t first = index / DRAWS;
+    const int64_t blocks = (int64_t)(index % DRAWS + (uint64_t)n + DRAWS - 1) / DRAWS;
+    uint32_t words[DRAWS / 2 * BLOCKS], c[4][BLOCKS];
+
+    for (int64_t b = 0; b < BLOCKS; b++) {
+        c[0][b] = (uint32_t)(first + (uint64_t)b);
+        c[1][b] = (uint32_t)((first + (uint64_t)b) >> 32);
+        c[2][b] = rng->stream;
+        c[3][b] = rng->step;
+    }
+    mix(c, blocks, rng->seed);
+    for (int64_t b = 0; b < BLOCKS; b++)
+        for (int word = 0; word < 4; word++)
+            words[4 * b + word] = c[word][b];
+    memcpy(draws, words, sizeof words); /* little-endian CPUs */
     return draws + index % DRAWS;
 }
 
@@ -171,12 +219,43 @@ static void to_bf16(int64_t n, float *restrict v)
     }
 }
 
+/* With few loops where it is done most: what stands behind a norm, as codes. */
+static void round_norms(const struct bg_kernel_gradient *in)
+{
+    struct place place = {.at = in->first * in->channels};
+    const float limit = in->limit;
+    float v[CHUNK];
+
+    while (next_place(in, &place)) {
+        const float *a = in->a + place.lane, *b = in->b + place.lane, *c = in->c + place.lane;
+        const float *inverse = in->inverse + place.lane, *step = in->step + place.lane;
+        const uint16_t *g = in->g + place.at, *z = in->z + place.at;
+        uint16_t *y = in->codes + place.at;
+        const int64_t n = place.n;
+        for (int64_t i = 0; i < n; i++) {
+            const float t =
+                __builtin_fmaf(a[i], widened(g[i]), __builtin_fmaf(b[i], widened(z[i]), c[i]));
+            v[i] = held(t * inverse[i], limit);
+        }
+        if (in->stochastic)
+            by_chance(&in->rng, place.at, n, v);
+        else
+            to_nearest(n, v);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (uint16_t)(bits_of(v[i] * step[i]) >> 16);
+    }
+}
+
 static void round_rows(const struct bg_kernel_gradient *in)
 {
     struct place place = {.at = in->first * in->channels};
     const float limit = in->limit;
     float t[CHUNK];
 
+    if (in->b != NULL && in->inverse != NULL && in->codes != NULL) {
+        round_norms(in);
+        return;
+    }
     while (next_place(in, &place)) {
         const int64_t n = place.n;
         const float *step = in->step + place.lane;

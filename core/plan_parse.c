@@ -107,6 +107,12 @@ static bool take_scope(struct word *value, bool *per_channel)
     return *per_channel || word_is(suffix, "/tensor");
 }
 
+/* "s4" and whatever follows the first digit. */
+static bool is_integer(struct word value, char letter)
+{
+    return value.length >= 2 && value.at[0] == letter && value.at[1] >= '0' && value.at[1] <= '9';
+}
+
 static enum bg_status read_spec(struct reading *r, struct word field, struct word value,
                                 enum bg_role role)
 {
@@ -122,12 +128,11 @@ static enum bg_status read_spec(struct reading *r, struct word field, struct wor
         spec->format = BG_FORMAT_BF16;
         return BG_OK;
     }
-    char letter = role == BG_ROLE_ACTIVATION ? 'u' : 's';
     if (role == BG_ROLE_ACTIVATION && value.length && value.at[0] == 's')
         return refuse(r, field,
                       "activations are written u1..u16; whether codes are affine follows from the "
                       "tensor");
-    if (value.length < 2 || value.at[0] != letter || value.at[1] < '0' || value.at[1] > '9')
+    if (!is_integer(value, role == BG_ROLE_ACTIVATION ? 'u' : 's'))
         return refuse(r, field, forms[role]);
     struct word digits = {.at = value.at + 1, .length = value.length - 1};
     spec->per_channel = role == BG_ROLE_WEIGHT;

@@ -177,8 +177,7 @@ static enum bg_status find_plan(const struct bg_replay *replay, struct answer *a
                                   &answer->plan));
     }
     TRY(bg_residuals_plan(replay->recipe, &replay->record,
-                          bg_record_round(&replay->record, replay->round.number).step,
-                          &answer->plan));
+                          replay->round.number * replay->recipe->select.every, &answer->plan));
     if (replay->recipe->quantize.requant > 0)
         TRY(bg_text_copy(
             answer->plan.requant, sizeof answer->plan.requant,

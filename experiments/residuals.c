@@ -128,14 +128,14 @@ out:
 }
 
 enum bg_status bg_residuals_plan(const struct bg_recipe *recipe, const struct bg_record *record,
-                                 int64_t finetune_step, struct bg_plan *plan)
+                                 int64_t finetune_epochs, struct bg_plan *plan)
 {
     const struct bg_train_options *train =
         bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE) ? &recipe->finetune : &recipe->train;
     const int64_t steps = (record->train_count - 1) / train->batch + 1;
-    const int64_t limits[2] = {
-        recipe->residual.epochs < EPOCHS_MAX ? recipe->residual.epochs : EPOCHS_MAX,
-        finetune_step / ((record->train_count - 1) / recipe->finetune.batch + 1)};
+    const int64_t limits[2] = {recipe->residual.epochs < EPOCHS_MAX ? recipe->residual.epochs
+                                                                    : EPOCHS_MAX,
+                               finetune_epochs};
     const double lr = bg_residual_lr(&recipe->residual, train, steps);
     enum bg_status rc = BG_OK;
 

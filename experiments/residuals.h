@@ -11,10 +11,9 @@
  * (u=sgd), or residual without bits, u=residual:r by the recipe's select.residual; does nothing
  * without that key. Where the weights are in integers already, no fewer than hold their values in
  * the planned width. Reads the last epochs of training, and of fine-tuning no more than
- * what `finetune_step` steps of it have made. BG_E_DATA, naming the layer, when nothing was
- * recorded of it. */
+ * `finetune_epochs`. BG_E_DATA, naming the layer, when nothing was recorded of it. */
 BG_MUST enum bg_status bg_residuals_plan(const struct bg_recipe *recipe,
-                                         const struct bg_record *record, int64_t finetune_step,
+                                         const struct bg_record *record, int64_t finetune_epochs,
                                          struct bg_plan *plan);
 
 #endif

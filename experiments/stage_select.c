@@ -314,7 +314,7 @@ enum bg_status bg_stage_select(struct bg_run *run)
         TRY(find(&search, &plan));
     }
     TRY(bg_residuals_plan(run->recipe, &run->record,
-                          bg_record_round(&run->record, search.round.number).step, &plan));
+                          search.round.number * run->recipe->select.every, &plan));
     TRY(settle(&search, &plan));
 out:
     bg_plan_free(&plan);

@@ -230,12 +230,6 @@ const struct bg_option bg_select_options_table[] = {
      .offset = FIELD(plan),
      .fallback = "\"\"",
      .help = "a plan file to use as it stands instead of selecting"},
-    {.key = "residual",
-     .type = BG_OPT_NODE,
-     .offset = FIELD(residual),
-     .fallback = "none",
-     .help = "choose residual bits of integer weights from their recorded steps: {} or a map of "
-             "options (bitgrad list recipe.select.residual)"},
     {.key = "budget",
      .type = BG_OPT_NODE,
      .offset = FIELD(budget),
@@ -295,4 +289,10 @@ const struct bg_option bg_select_options_table[] = {
      .max = 16,
      .help = "the first selections take so many times second_bits and budgets: [2, 1.5, 1] goes "
              "down in three steps; later ones 1"},
+    {.key = "residual",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(residual),
+     .fallback = "none",
+     .help = "choose residual bits of integer weights from their recorded steps: {} or a map of "
+             "options (bitgrad list recipe.select.residual)"},
     {.key = NULL}};

@@ -138,8 +138,7 @@ struct bg_select_options {
     double threshold;              /* search: threshold */
     bool pin_first, pin_last;
     struct bg_text_list pinned;
-    char plan[BG_OPTION_TEXT];      /* a plan file to use instead of selecting, "" = none */
-    const struct bg_yaml *residual; /* read by policies/residual_bits.h's table; NULL = absent */
+    char plan[BG_OPTION_TEXT]; /* a plan file to use instead of selecting, "" = none */
     /* search: budget */
     const struct bg_yaml *budget, *allocator_options, *tied;
     struct bg_int_list candidates;
@@ -149,6 +148,7 @@ struct bg_select_options {
     int64_t every; /* epochs of fine-tuning from one to the next; 0 = select once */
     int direction; /* enum bg_direction */
     struct bg_real_list progress;
+    const struct bg_yaml *residual; /* read by policies/residual_bits.h; NULL = absent */
 };
 extern const struct bg_option bg_select_options_table[];
 

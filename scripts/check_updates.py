@@ -11,8 +11,7 @@ import argparse, concurrent.futures, json, pathlib, re, shutil, statistics, subp
 
 METHODS = ["sgd", "nearest", "stochastic", "kahan-bf16"] + [
     f"{m}:{b}" for m in ("threshold", "residual") for b in (4, 8, 12, 16)]
-FEWER = ["sgd", "nearest", "stochastic", "kahan-bf16", "threshold:8", "threshold:16", "residual:4", "residual:8",
-         "residual:16"]
+FEWER = ["sgd", "nearest", "stochastic", "kahan-bf16", "threshold:16", "residual:4", "residual:8"]
 LOW = ["sgd", "nearest", "stochastic", "kahan-bf16", "threshold:16", "residual:8", "residual:16"]
 CAMPAIGNS = {
     "lenet5": {"bits": (8, 6, 4, 2), "seeds": (1, 2, 3, 4, 5), "lr": "0.05", "low": ("0.005", "0.0005"),

@@ -102,3 +102,9 @@ err: bitgrad: warning: select: fc: more than 1 % of its steps stopped at the gri
 $ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" report.figures=false profile.measures="[fisher, weight-error]" select.policy=fisher select.search=budget select.pin_first=false select.pin_last=false "select.budget={mean-weight-bits: 3}" select.every=1 "select.progress=[2, 1.5, 1]" finetune.epochs=3 "select.residual={}" checkpoint.every_steps=1 "$@"\n' > falling; bash falling --out f1 -q > /dev/null; kill_at 'select: selection 3' bash falling --out f2; kill_at 'finetune: epoch 3' bash falling --out f2; bash falling --out f2 -q > /dev/null; bitgrad diff f1 f2; bitgrad select f1 2> /dev/null | sed -n '/^requant/,$p' | cmp - f1/plan.txt; grep -c 'w=s[23]/channel .*u=residual' f1/plan.txt
 out: equal
 out: 3
+
+# The section names the method and the plan leaves it open: each selection ranges and encodes anew.
+$ sed 's/ "select.residual={}"//' falling > open; bash open --out f3 finetune.update=residual -v 2>&1 | grep -c 'in integers'; tr -d ' \n' < f3/result.json | grep -oE '"weights":[0-9]+'
+out: 3
+out: "weights":518
+out: "weights":518
