@@ -17,7 +17,8 @@
 #include "policies/trainer.h"
 
 #define OK(call_)    cr_assert((call_) == BG_OK, "%s", bg_error())
-#define MOST         600
+#define MOST         8192
+#define MANY         600
 #define EACH_ITS_OWN ((double)NAN)
 
 /* One parameter of `count` weights on one grid with the step `scale`. */
@@ -144,16 +145,16 @@ Test(residual_method, sums_equal_the_scalar_form_for_every_tuning)
 {
     static const char *const tunes[] = {"nearest", "floor", "trunc", "stochastic"};
     static struct fixture f;
-    static int64_t sum[MOST];
+    static int64_t sum[MANY];
     const int64_t limits[2] = {-128, 127};
     for (int t = 0; t < 4; t++)
         for (int finer = 0; finer <= 8; finer += 4) {
-            struct bg_split was[MOST];
+            struct bg_split was[MANY];
             char options[128];
             make(&f,
                  &(struct bg_store_spec){
                      .form = BG_STORE_SPLIT, .bits = 8, .low = 9, .gradients = 3, .finer = finer},
-                 MOST, 0.25f);
+                 MANY, 0.25f);
             snprintf(options, sizeof options,
                      "{momentum: 0, bits: 9, tune: %s, split: floor, gradients: 3, sum_bits: %d}",
                      tunes[t], finer);
@@ -163,7 +164,7 @@ Test(residual_method, sums_equal_the_scalar_form_for_every_tuning)
                 const struct bg_rng rng = {.seed = 8, .stream = BG_STREAM_TEST, .step = s};
                 const struct bg_rng draw = {
                     .seed = bg_rng_hash(5, "w"), .stream = BG_STREAM_ROUNDING, .step = s};
-                for (int64_t i = 0; i < MOST; i++) {
+                for (int64_t i = 0; i < MANY; i++) {
                     f.grad[i] = (float)bg_rng_normal(&rng, (uint64_t)i) * (i % 5 == 0 ? 20 : 0.01f);
                     const float x = -f.grad[i] * ldexpf(4.0f, 9 + finer), down = floorf(x);
                     sum[i] += t == 0   ? (int64_t)nearbyintf(x)
@@ -176,7 +177,7 @@ Test(residual_method, sums_equal_the_scalar_form_for_every_tuning)
                                                    bg_store_below(f.param.store, i), false};
                 }
                 OK(move(&f, EACH_ITS_OWN));
-                for (int64_t i = 0; i < MOST; i++) {
+                for (int64_t i = 0; i < MANY; i++) {
                     const int64_t tuned = bg_tune_bits(sum[i], finer, t == 3 ? 0 : (enum bg_tune)t);
                     const struct bg_split to =
                         s % 3 == 2 ? bg_residual_mapping(&was[i], tuned, 9, limits) : was[i];
@@ -313,6 +314,48 @@ Test(threshold_method, vector_3_every_byte_of_the_toy_buffer_by_every_rule)
     }
 }
 
+/* X3 and X4 through training: the same steps, four in one write for one of the residuals, give
+ * buffer, residual and a wide integer one total; the weights are at most one step apart. */
+Test(threshold_method, x3_x4_agree_with_residuals_in_total)
+{
+    static struct fixture f[3];
+    static const struct bg_store_spec specs[] = {
+        {.form = BG_STORE_SPLIT, .bits = 16, .low = 7},
+        {.form = BG_STORE_SPLIT, .bits = 16, .low = 7, .gradients = 4},
+        {.form = BG_STORE_BUFFER, .bits = 16, .low = 7, .buffer = 11}};
+    static const char *const options[] = {"{momentum: 0, bits: 7, split: floor}",
+                                          "{momentum: 0, bits: 7, split: floor, gradients: 4}",
+                                          "{momentum: 0, bits: 11}"};
+    static int64_t total[MANY];
+    const struct bg_rng rng = {.seed = 11, .stream = BG_STREAM_TEST};
+    for (int k = 0; k < 3; k++) {
+        make(&f[k], &specs[k], MANY, 1.0f);
+        choose(&f[k], k < 2 ? "residual" : "threshold", options[k]);
+    }
+    memset(total, 0, sizeof total);
+    for (uint64_t s = 0; s < 2000; s++) {
+        for (uint64_t i = 0; i < MANY; i++) {
+            const int64_t u = (int64_t)bg_rng_below(&rng, MANY * s + i, 401) - 200;
+            for (int k = 0; k < 3; k++)
+                f[k].grad[i] = (float)-u / 128;
+            total[i] += u;
+        }
+        for (int k = 0; k < 3; k++)
+            OK(move(&f[k], EACH_ITS_OWN));
+        for (int64_t i = 0; i < MANY; i++) {
+            int32_t code[3];
+            for (int k = 0; k < 3; k++) {
+                code[k] = bg_store_code(f[k].param.store, i);
+                cr_assert((k == 1 && s % 4 != 3) ||
+                          code[k] * 128 + bg_store_below(f[k].param.store, i) == total[i]);
+            }
+            cr_assert(code[0] == total[i] >> 7 && abs(code[0] - code[2]) <= 1);
+        }
+    }
+    for (int k = 0; k < 3; k++)
+        take_down(&f[k]);
+}
+
 static const struct bg_store_spec dynamic = {
     .form = BG_STORE_BUFFER, .bits = 8, .low = 4, .buffer = 8, .room = 4, .moves = true};
 
@@ -388,7 +431,7 @@ Test(threshold_method, width_adapts_to_the_ratio_of_weights_that_move)
     make(&f,
          &(struct bg_store_spec){
              .form = BG_STORE_BUFFER, .bits = 8, .low = 6, .buffer = 10, .room = 6, .moves = true},
-         MOST, 1.0f);
+         MANY, 1.0f);
     choose(&f, "threshold",
            "{momentum: 0, bits: 10, adapt: true, refit_every: 2, least_bits: 8, most_bits: 16}");
     for (int s = 1; s <= 20; s++) {
@@ -401,7 +444,7 @@ Test(threshold_method, width_adapts_to_the_ratio_of_weights_that_move)
         OK(move(&f, 1.25));
         cr_assert(f.param.store->shift[0] == (12 - s / 2 < 4 ? 4 : 12 - s / 2));
     }
-    cr_assert(f.param.store->dropped > 0 && f.param.store->dropped <= 8 * MOST);
+    cr_assert(f.param.store->dropped > 0 && f.param.store->dropped <= 8 * MANY);
     cr_assert(bg_store_valid(f.param.store, &f.quantizer.grid, "w") == BG_OK, "%s", bg_error());
     take_down(&f);
 }
@@ -423,5 +466,282 @@ Test(threshold_method, narrower_buffers_round_half_to_even_and_count)
     cr_assert(f.param.store->dropped == 128 && f.param.store->saturated == 2);
     bg_store_widen(f.param.store, -1, 7, 24);
     cr_assert(f.param.store->shift[0] == 3, "7 bits are the least");
+    take_down(&f);
+}
+
+/* ---- P3 in floating point ---- */
+
+/* One parameter of `count` small floats up to `largest`; no grid. */
+static void make_floats(struct fixture *f, const struct bg_store_spec *spec, int64_t count,
+                        double largest)
+{
+    const struct bg_tensor tensor = {.dtype = BG_F32, .shape = {.rank = 2, .dims = {1, count}}};
+    struct bg_store_spec own = *spec;
+    memset(f, 0, sizeof *f);
+    f->param = (struct bg_param){.name = "w", .kind = BG_PARAM_WEIGHT};
+    f->param.value = f->param.grad = f->param.state = tensor;
+    f->param.grad.data = f->grad;
+    own.form = BG_STORE_FLOAT;
+    own.momentum = BG_STORE_MOMENTUM_NONE;
+    OK(bg_store_make(&f->param.store, &own, count, 1));
+    OK(bg_store_place(f->param.store, largest));
+}
+
+static double real_of(const struct fixture *f, enum bg_float_part part, int64_t i)
+{
+    const struct bg_store *store = f->param.store;
+    const struct bg_float_format format = bg_store_format(store, part);
+    const int32_t pattern =
+        part == BG_FLOAT_WEIGHT ? bg_store_code(store, i) : bg_store_below(store, i);
+    return bg_float_value(&format, store->spec.exponent[part], (uint32_t)pattern);
+}
+
+static const struct bg_store_spec half_precision = {
+    .bits = 16, .buffer = 24, .exponent = {5, 5}, .over = 3};
+
+Test(threshold_float, vector_4_a_float16_weight_takes_what_naive_adding_loses)
+{
+    struct fixture f;
+    double naive = 1.0;
+    make_floats(&f, &half_precision, 1, 1.0);
+    choose(&f, "threshold", "{momentum: 0, form: float, bits: 24}");
+    bg_store_put(f.param.store, NULL, 0, 1.0f);
+    for (int step = 1; step <= 7; step++) {
+        OK(move(&f, 3e-4));
+        cr_assert(real_of(&f, BG_FLOAT_WEIGHT, 0) == (step < 4   ? 1.0
+                                                      : step < 7 ? 1.0009765625
+                                                                 : 1.001953125));
+        /* 4 sums, each rounded to 19 bits at less than 2^-9, and 3e-4 to 24 */
+        if (step == 4)
+            cr_assert(fabs(real_of(&f, BG_FLOAT_BUFFER, 0) - 2.234375e-4) < 4 * 0x1p-28 + 1e-10);
+    }
+    cr_assert(f.param.store->written == 2 && f.param.store->saturated == 0);
+    const struct bg_float_format float16 = {.mantissa = 10, .least = -14, .top = 15};
+    for (int step = 0; step < 1000; step++)
+        naive = bg_float_round(&float16, naive + 3e-4, BG_TUNE_NEAREST);
+    cr_assert(naive == 1.0 && bg_float_most(&float16) == 65504);
+    take_down(&f);
+}
+
+Test(threshold_float, vector_5_the_second_bias_covers_the_largest_step)
+{
+    struct fixture f;
+    make_floats(&f,
+                &(struct bg_store_spec){.bits = 16, .buffer = 16, .exponent = {5, 5}, .over = 1}, 1,
+                1.999);
+    const struct bg_float_format buffer = bg_store_format(f.param.store, BG_FLOAT_BUFFER);
+    cr_assert(30 - buffer.top == 39 && buffer.least == -38 && buffer.mantissa == 10);
+    cr_assert(bg_float_most(&buffer) == (2 - 0x1p-10) * 0x1p-9);
+    take_down(&f);
+}
+
+Test(threshold_float, patterns_stand_for_the_numbers_of_a_format_in_order)
+{
+    for (int e = 2; e <= 5; e++)
+        for (int m = 1; m <= 4; m++) {
+            const int binades = (1 << e) - 2, numbers = (binades + 1) << m;
+            const struct bg_float_format format = {.mantissa = m, .least = 3 - binades, .top = 2};
+            double before = -1;
+            for (int p = 0; p < numbers; p++) {
+                const double value = bg_float_value(&format, e, (uint32_t)p);
+                cr_assert(value > before && bg_float_pattern(&format, e, value) == (uint32_t)p);
+                cr_assert(bg_float_value(&format, e, bg_float_pattern(&format, e, -value)) ==
+                          -value);
+                for (int tune = 0; tune < 3; tune++)
+                    cr_assert(bg_float_round(&format, value, (enum bg_tune)tune) == value);
+                if (p > 0) /* between two numbers */
+                    cr_assert(
+                        bg_float_round(&format, (value + 2 * before) / 3, BG_TUNE_NEAREST) ==
+                            before &&
+                        bg_float_round(&format, (value + before) / 2, BG_TUNE_FLOOR) == before &&
+                        bg_float_round(&format, -(value + before) / 2, BG_TUNE_FLOOR) == -value);
+                before = value;
+            }
+            cr_assert(before == bg_float_most(&format));
+            cr_assert(bg_float_round(&format, 1e30, BG_TUNE_NEAREST) == before);
+        }
+}
+
+/* All weights of 1 + 3 + 2 bits with all buffers of 1 + 3 + 3: equal to the scalar form, and weight
+ * and buffer together keep their value, less what a weight at its end cannot take. */
+Test(threshold_float, every_pair_of_small_floats_moves_exactly)
+{
+    static const char *const rules[] = {"trunc", "nearest"};
+    static const enum bg_fire fires[] = {BG_FIRE_TRUNC, BG_FIRE_NEAREST};
+    static struct fixture f;
+    static double was[MOST][2];
+    for (int rule = 0; rule < 2; rule++)
+        for (int n = 0; n < 2; n++) {
+            char options[128];
+            int64_t count = 0, ends = 0, rounded = 0;
+            make_floats(
+                &f, &(struct bg_store_spec){.bits = 6, .buffer = 7, .exponent = {3, 3}, .over = 3},
+                56 * 112, 1.0);
+            snprintf(options, sizeof options,
+                     "{momentum: 0, form: float, rounding: %s, threshold_bit: %d}", rules[rule], n);
+            choose(&f, "threshold", options);
+            const struct bg_float_format weight = bg_store_format(f.param.store, BG_FLOAT_WEIGHT);
+            const struct bg_float_format buffer = bg_store_format(f.param.store, BG_FLOAT_BUFFER);
+            for (int w = 0; w < 64; w++)
+                for (int a = 0; a < 128; a++) /* the largest field stands for no number */
+                    if (((w >> 2) & 7) != 7 && ((a >> 3) & 7) != 7)
+                        bg_store_set(f.param.store, count++, w, a);
+            cr_assert(count == 56 * 112 && bg_store_valid(f.param.store, NULL, "w") == BG_OK);
+            for (int64_t i = 0; i < count; i++) {
+                was[i][0] = real_of(&f, BG_FLOAT_WEIGHT, i);
+                was[i][1] = real_of(&f, BG_FLOAT_BUFFER, i);
+            }
+            OK(move(&f, 0));
+            for (int64_t i = 0; i < count; i++) {
+                const struct bg_float_buffer from = {.weight = was[i][0], .sum = was[i][1]};
+                const struct bg_float_buffer to =
+                    bg_threshold_float(&from, &weight, &buffer, n, fires[rule]);
+                const double w = real_of(&f, BG_FLOAT_WEIGHT, i);
+                const double a = real_of(&f, BG_FLOAT_BUFFER, i);
+                const double theta = ldexp(bg_float_step(w, 2, weight.least), n);
+                cr_assert(w == to.weight && a == to.sum, "%g, %g to %g, %g, wanted %g, %g",
+                          was[i][0], was[i][1], w, a, to.weight, to.sum);
+                /* From a buffer far beyond theta more bits may stay than it has: half of its last
+                 */
+                const double apart = fabs(w + a + to.dropped - was[i][0] - was[i][1]);
+                const double first = bg_float_step(was[i][0], 2, weight.least);
+                cr_assert(
+                    apart <=
+                    (fabs(was[i][1]) < 8 * first ? 0 : bg_float_step(a, 3, buffer.least) / 2));
+                rounded += apart != 0;
+                cr_assert((to.dropped != 0) <= (fabs(w) == bg_float_most(&weight)));
+                if (rule == 0 && fabs(was[i][1]) < theta && was[i][0] == w)
+                    cr_assert(a == was[i][1], "nothing moves below the threshold");
+                ends += to.dropped != 0;
+            }
+            cr_assert(f.param.store->saturated == ends && ends > 0 && rounded < count / 20);
+            cr_assert(bg_store_valid(f.param.store, NULL, "w") == BG_OK, "%s", bg_error());
+            take_down(&f);
+        }
+}
+
+/* Steps of all sizes by every tuning, against the scalar form. */
+Test(threshold_float, equals_one_weight_at_a_time)
+{
+    static const char *const tunes[] = {"nearest", "floor", "trunc", "stochastic"};
+    static const int formats[][4] = {{16, 24, 5, 5}, {8, 16, 4, 6}, {6, 8, 2, 2}, {16, 16, 2, 6}};
+    static struct fixture f;
+    for (int k = 0; k < 4; k++)
+        for (int t = 0; t < 4; t++) {
+            const int *bits = formats[k];
+            char options[160];
+            make_floats(
+                &f,
+                &(struct bg_store_spec){
+                    .bits = bits[0], .buffer = bits[1], .exponent = {bits[2], bits[3]}, .over = 3},
+                MANY, 0.3);
+            snprintf(options, sizeof options, "{momentum: 0, form: float, tune: %s, period: 2}",
+                     tunes[t]);
+            choose(&f, "threshold", options);
+            const struct bg_float_format weight = bg_store_format(f.param.store, BG_FLOAT_WEIGHT);
+            const struct bg_float_format buffer = bg_store_format(f.param.store, BG_FLOAT_BUFFER);
+            for (uint64_t i = 0; i < MANY; i++) {
+                const struct bg_rng rng = {.seed = 9, .stream = BG_STREAM_TEST};
+                bg_store_put(f.param.store, NULL, (int64_t)i, (float)bg_rng_normal(&rng, i) * 0.1f);
+            }
+            for (uint32_t s = 0; s < 10; s++) {
+                const struct bg_rng rng = {.seed = 10, .stream = BG_STREAM_TEST, .step = s};
+                const struct bg_rng draw = {
+                    .seed = bg_rng_hash(5, "w"), .stream = BG_STREAM_ROUNDING, .step = s};
+                static struct bg_float_buffer wanted[MANY];
+                for (int64_t i = 0; i < MANY; i++) {
+                    const float a = (float)real_of(&f, BG_FLOAT_BUFFER, i);
+                    f.grad[i] = (float)ldexp(bg_rng_normal(&rng, (uint64_t)i), -(int)(i % 40));
+                    const double sum = (double)(a - f.grad[i]);
+                    wanted[i].weight = real_of(&f, BG_FLOAT_WEIGHT, i);
+                    wanted[i].sum =
+                        t < 3 ? bg_float_round(&buffer, sum, (enum bg_tune)t)
+                              : bg_float_chance(&buffer, sum,
+                                                (double)bg_rng_uniform(&draw, (uint64_t)i));
+                    if (s % 2 == 1)
+                        wanted[i] =
+                            bg_threshold_float(&wanted[i], &weight, &buffer, 0, BG_FIRE_TRUNC);
+                }
+                const enum bg_status rc = move(&f, EACH_ITS_OWN);
+                cr_assert(rc == BG_OK || rc == BG_E_RANGE, "%s", bg_error()); /* it has moved */
+                for (int64_t i = 0; i < MANY; i++)
+                    cr_assert(real_of(&f, BG_FLOAT_WEIGHT, i) == wanted[i].weight &&
+                                  real_of(&f, BG_FLOAT_BUFFER, i) == wanted[i].sum,
+                              "format %d, %s, step %d, weight %d", k, tunes[t], (int)s, (int)i);
+            }
+            cr_assert(f.param.store->written > 0 && f.param.store->lost > 0);
+            take_down(&f);
+        }
+}
+
+/* A million steps that are multiples of 2^-28 lose nothing: 1 + 18 bits hold all sums below 2^-9.
+ */
+Test(threshold_float, conserves_steps_that_the_buffer_can_hold)
+{
+    static struct fixture f;
+    static double total[100];
+    const struct bg_rng rng = {.seed = 12, .stream = BG_STREAM_TEST};
+    make_floats(&f, &half_precision, 100, 1.9);
+    choose(&f, "threshold", "{momentum: 0, form: float, bits: 24}");
+    for (int64_t i = 0; i < 100; i++) {
+        bg_store_put(f.param.store, NULL, i, 1.5f);
+        total[i] = 1.5;
+    }
+    for (uint64_t s = 0; s < 10000; s++) {
+        for (uint64_t i = 0; i < 100; i++) { /* below 2^-12: no weight leaves [1, 2) */
+            const double u = ((double)bg_rng_below(&rng, 100 * s + i, 131071) - 65535) * 0x1p-28;
+            f.grad[i] = (float)-u;
+            total[i] += u;
+        }
+        OK(move(&f, EACH_ITS_OWN));
+    }
+    for (int64_t i = 0; i < 100; i++) {
+        const double a = real_of(&f, BG_FLOAT_BUFFER, i);
+        cr_assert(real_of(&f, BG_FLOAT_WEIGHT, i) + a == total[i] && fabs(a) < 0x1p-10);
+    }
+    cr_assert(f.param.store->lost == 0 && f.param.store->saturated == 0);
+    take_down(&f);
+}
+
+Test(threshold_float, refuses_formats_and_options_that_cannot_be)
+{
+    static const struct {
+        struct bg_store_spec spec;
+        enum bg_status rc;
+    } bad[] = {{{.bits = 16, .buffer = 16, .exponent = {6, 5}}, BG_E_RANGE},
+               {{.bits = 16, .buffer = 16, .exponent = {5, 1}}, BG_E_RANGE},
+               {{.bits = 6, .buffer = 16, .exponent = {5, 5}}, BG_E_RANGE},
+               {{.bits = 17, .buffer = 16, .exponent = {5, 5}}, BG_E_RANGE},
+               {{.bits = 16, .buffer = 25, .exponent = {5, 5}}, BG_E_RANGE},
+               {{.bits = 16, .buffer = 16, .exponent = {5, 5}, .momentum = BG_STORE_MOMENTUM_S16},
+                BG_E_UNSUPPORTED}};
+    static const char *const options[][2] = {
+        {"{form: float, quantise: gradient}", "quantise: gradient is of integers"},
+        {"{form: float, grid: power-of-two}", "a grid is of integers"},
+        {"{form: float, rounding: bit-rule}", "rounding: bit-rule is of integers"},
+        {"{form: float, adapt: true}", "adapt is of integers"},
+        {"{form: float, rounding: floor}", "rounding: floor is of integers"},
+        {"{}", "u=threshold moves weights with w=f32 by form: float alone, the form is integer"}};
+    struct fixture f;
+    for (int i = 0; i < 6; i++) {
+        struct bg_store_spec spec = bad[i].spec;
+        spec.form = BG_STORE_FLOAT;
+        cr_assert(bg_store_check(&spec) == bad[i].rc, "%d", i);
+    }
+    for (int i = 0; i < 6; i++) {
+        make_floats(&f, &half_precision, 1, 1.0);
+        choose(&f, "threshold", options[i][0]);
+        cr_assert(f.method->prepare(f.options, &f.param, 0, false) == BG_E_UNSUPPORTED);
+        cr_assert(strstr(bg_error(), options[i][1]), "%s", bg_error());
+        take_down(&f);
+    }
+    make_floats(&f, &half_precision, 1, 1.0);
+    cr_assert(bg_store_place(f.param.store, 1e-32) == BG_E_RANGE);
+    cr_assert(bg_store_place(f.param.store, 1e38) == BG_OK);
+    bg_store_set(f.param.store, 0, 0x7c00, 0);
+    cr_assert(bg_store_valid(f.param.store, NULL, "w") == BG_E_DATA);
+    cr_assert(strstr(bg_error(), "w: weight 0 is beyond the largest number"), "%s", bg_error());
+    bg_store_set(f.param.store, 0, 0, 31 << 18);
+    cr_assert(bg_store_valid(f.param.store, NULL, "w") == BG_E_DATA);
     take_down(&f);
 }
