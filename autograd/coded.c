@@ -7,7 +7,9 @@
  *
  * Depthwise convolutions stay in f32: oneDNN's take no longer than ours on codes, and here the
  * conversions come on top (mobilenet-small with learned steps: whole steps 7 % slower with them).
- */
+ *
+ * On a grid of the plan dz is unit times what is stored, codes that bf16 holds (core/gradient.h);
+ * unit goes into what dw and dx are multiplied with. */
 #include "autograd/coded.h"
 
 #include "autograd/integer_private.h"
@@ -26,14 +28,17 @@ enum { WEIGHT, BIAS };
 struct bg_coded {
     struct bg_train_conv *conv;
     const struct bg_quantizer *input;
-    float factor;                          /* of the dropouts between the grid and the layer */
-    int64_t values, rows, outputs, fan_in; /* input values; output pixels and channels */
-    uint64_t packed;                       /* serial of the weights that were packed */
-    int8_t *weights;                       /* codes O,H,W,I */
-    float *scale, *slope, *shift;          /* per output: s_w, s_a * s_w, bias */
-    double *sum;                           /* of dout, per output */
-    int64_t dx_at, sums_at;                /* bytes into the step's scratch; z and dz at 0 */
-    struct bg_grid grid;                   /* of the input's values, its step in `size`: */
+    float factor;                             /* of the dropouts between the grid and the layer */
+    int64_t values, rows, outputs, fan_in;    /* input values; output pixels and channels */
+    uint64_t packed;                          /* serial of the weights that were packed */
+    int8_t *weights;                          /* codes O,H,W,I */
+    float *scale, *slope, *shift;             /* per output: s_w, s_a * s_w, bias */
+    double *sum;                              /* of dout, per output */
+    int64_t dx_at, sums_at, room_at, seen_at; /* bytes into the step's scratch; z and dz at 0 */
+    float unit;                               /* of dz */
+    float *factor_of;                         /* per output: unit / s_w, for observers */
+    struct bg_tensor seen;                    /* dz as gradient in f32 */
+    struct bg_grid grid;                      /* of the input's values, its step in `size`: */
     float size;
 };
 
@@ -67,6 +72,9 @@ static enum bg_status check(const struct bg_node *node, const struct bg_conv_sha
         FAIL(BG_E_UNSUPPORTED, "%s reads no codes of up to 8 bits", node->name);
     if (!holds_codes(weight, -INT8_MAX, INT8_MAX))
         FAIL(BG_E_UNSUPPORTED, "%s has no weights of up to 8 bits", node->name);
+    if (node->out_gradient.bits > BG_GRADIENT_BITS_BF16)
+        FAIL(BG_E_UNSUPPORTED, "%s: g=s%d has more bits than bf16 holds", node->name,
+             node->out_gradient.bits);
     TRY(bg_integer_bound(node, input->grid.qmax - input->grid.qmin, weight->grid.qmax, &bound));
 out:
     return rc;
@@ -77,14 +85,26 @@ static int64_t aligned(int64_t bytes)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+static bool is_rounded(const struct bg_node *node)
+{
+    return node->out_gradient.format != BG_FORMAT_F32;
+}
+
 static void place(struct bg_coded *coded, const struct bg_compile *compile, struct bg_step *step)
 {
     const int64_t bf16 = (int64_t)sizeof(uint16_t);
 
     coded->dx_at = aligned(coded->rows * coded->outputs * bf16);
     coded->sums_at = coded->dx_at + (compile->need_dx ? aligned(coded->values * bf16) : 0);
-    step->scratch_bytes =
-        coded->sums_at + bg_train_scratch(coded->rows, coded->outputs, 1) * (int64_t)sizeof(double);
+    coded->room_at = coded->sums_at + aligned(bg_train_scratch(coded->rows, coded->outputs, 1) *
+                                              (int64_t)sizeof(double));
+    coded->seen_at = coded->room_at;
+    step->scratch_bytes = coded->room_at;
+    if (is_rounded(step->node)) {
+        coded->seen_at += aligned(bg_gradient_scratch(coded->outputs));
+        step->scratch_bytes =
+            coded->seen_at + coded->rows * coded->outputs * (int64_t)sizeof(float);
+    }
     step->saved_bytes = coded->values;
     step->flags &= ~(unsigned)BG_OP_READS_INPUT;
 }
@@ -106,6 +126,7 @@ static enum bg_status allocate(struct bg_coded *coded, const struct bg_compile *
     TRY(bg_arena_alloc(compile->arena, &coded->slope, coded->outputs, sizeof(float)));
     TRY(bg_arena_alloc(compile->arena, &coded->shift, coded->outputs, sizeof(float)));
     TRY(bg_arena_alloc(compile->arena, &coded->sum, coded->outputs, sizeof(double)));
+    TRY(bg_arena_alloc(compile->arena, &coded->factor_of, coded->outputs, sizeof(float)));
 out:
     return rc;
 }
@@ -195,29 +216,71 @@ static void scale_weights(const struct bg_coded *coded, float *dw)
 
 #pragma omp parallel for schedule(static) if (n * outputs >= SMALL)
     for (int64_t o = 0; o < outputs; o++) {
-        const float factor = coded->size / coded->scale[o];
+        const float factor = coded->size / coded->scale[o] * coded->unit;
         for (int64_t i = 0; i < n; i++)
             dw[o * n + i] *= factor;
     }
 }
 
-enum bg_status bg_coded_backward(struct bg_coded *coded, struct bg_step *step)
+/* What stands on the grid for an observer. */
+static void show(struct bg_coded *coded, const struct bg_step *step)
+{
+    char *scratch = step->scratch;
+
+    coded->seen = step->d_out;
+    coded->seen.data = scratch + coded->seen_at;
+    for (int64_t o = 0; o < coded->outputs; o++)
+        coded->factor_of[o] = coded->unit / coded->scale[o];
+    bg_train_scale_to_f32(step->scratch, coded->rows, coded->outputs, coded->factor_of,
+                          bg_f32(&coded->seen));
+}
+
+enum bg_status bg_coded_take_gradient(struct bg_coded *coded, struct bg_step *step,
+                                      const struct bg_run *run, const struct bg_tensor **seen)
 {
     enum bg_status rc = BG_OK;
     const struct bg_node *node = step->node;
-    float *dw = bg_f32(&node->param[WEIGHT]->grad), *dx = bg_f32(&step->d_in[0]);
+    char *scratch = step->scratch;
+    struct bg_gradient_pass pass = {.grid = node->out_gradient,
+                                    .rows = coded->rows,
+                                    .channels = coded->outputs,
+                                    .x = bg_f32(&step->d_out),
+                                    .a = coded->scale,
+                                    .codes = step->scratch,
+                                    .scratch = scratch + coded->room_at};
+
+    *seen = &step->d_out;
+    coded->unit = 1.0f;
+    bg_train_scale_from_f32(bg_f32(&step->d_out), coded->rows, coded->outputs, coded->scale,
+                            step->scratch, coded->sum,
+                            (double *)(void *)(scratch + coded->sums_at));
+    for (int64_t o = 0; node->params > BIAS && o < coded->outputs; o++)
+        bg_f32(&node->param[BIAS]->grad)[o] = (float)coded->sum[o];
+    if (pass.grid.format == BG_FORMAT_INTEGER) { /* dz in bf16 is there already */
+        pass.rng = bg_gradient_rng(node->name, run);
+        TRY(bg_gradient_round(&pass));
+        coded->unit = pass.unit;
+    }
+    if (is_rounded(node) && run->moment->observer != NULL) {
+        show(coded, step);
+        *seen = &coded->seen;
+    }
+out:
+    return rc;
+}
+
+enum bg_status bg_coded_backward(struct bg_coded *coded, struct bg_step *step)
+{
+    enum bg_status rc = BG_OK;
+    float *dw = bg_f32(&step->node->param[WEIGHT]->grad), *dx = bg_f32(&step->d_in[0]);
     char *scratch = step->scratch;
     uint16_t *dz = step->scratch, *half = (uint16_t *)(void *)(scratch + coded->dx_at);
 
-    bg_train_scale_from_f32(bg_f32(&step->d_out), coded->rows, coded->outputs, coded->scale, dz,
-                            coded->sum, (double *)(void *)(scratch + coded->sums_at));
-    for (int64_t o = 0; node->params > BIAS && o < coded->outputs; o++)
-        bg_f32(&node->param[BIAS]->grad)[o] = (float)coded->sum[o];
     TRY(bg_train_conv_backward_weights(coded->conv, step->saved, coded->grid.zero_point, dz, dw));
     scale_weights(coded, dw);
     if (dx != NULL) {
         TRY(bg_train_conv_backward_data(coded->conv, dz, half, false));
-        bg_train_to_f32(half, coded->values, 1.0f, dx);
+        bg_train_to_f32(half, coded->values, coded->unit, dx);
     }
 out:
     return rc;

@@ -17,8 +17,11 @@ void bg_coded_destroy(struct bg_coded *coded); /* takes NULL */
 /* The layer's output in f32, from the codes of its input and weights; weights are encoded and
  * packed anew when their serial changed. */
 BG_MUST enum bg_status bg_coded_forward(struct bg_coded *coded, struct bg_step *step);
-/* Gradients of weight and bias, and of the input where it is wanted. After a forward of this step.
- */
+/* As bg_weighted_take_gradient: makes dz and the bias's gradient. After a forward of this step. */
+BG_MUST enum bg_status bg_coded_take_gradient(struct bg_coded *coded, struct bg_step *step,
+                                              const struct bg_run *run,
+                                              const struct bg_tensor **seen);
+/* Gradients of the weight, and of the input where it is wanted, from dz. */
 BG_MUST enum bg_status bg_coded_backward(struct bg_coded *coded, struct bg_step *step);
 /* What computes each direction, for reports. */
 void bg_coded_implementation(const struct bg_coded *coded, struct bg_implementation *out);

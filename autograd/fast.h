@@ -27,6 +27,7 @@ struct bg_fast_term {
     float *factor, *low,
         *high;   /* layers, per output: of the weights' gradient, and its mask's ends */
     double *dot; /* sum of g * z */
+    float unit;  /* layers: dz is unit times what is stored (core/gradient.h); 1 without a grid */
     /* Observers' sums of dz and dx, made by the passes that write and read them; NULL in programs
      * without `observe`, and for dx where no such pass follows. */
     double *seen_dz, *seen_dx;
@@ -65,6 +66,7 @@ struct bg_fast {
     struct bg_step loss; /* the loss op on its own */
     float *logits, *dlogits;
     double *scratch; /* sums of the kernels */
+    void *room;      /* of bg_gradient_round */
     float *real;     /* a layer's gradient for observers that take f32 */
     float *ones;     /* a factor for each channel of any tensor */
     int64_t bytes;
@@ -98,6 +100,12 @@ static inline int64_t bg_fast_rows(const struct bg_fast *fast, const struct bg_f
     const struct bg_shape *shape = &fast->tensor[step->form->output].form->shape;
 
     return fast->options.batch * shape->dims[0] * shape->dims[1];
+}
+
+/* Does the plan put dz on a grid of integers? */
+static inline bool bg_fast_rounds(const struct bg_fast_term *term)
+{
+    return term->form->node->out_gradient.format == BG_FORMAT_INTEGER;
 }
 
 /* The grid and the scales of what a layer reads and of its weights. */

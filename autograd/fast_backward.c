@@ -80,8 +80,38 @@ static void reduce(struct bg_fast *fast, struct bg_fast_step *step, const struct
             bg_fast_see_input(fast, out->reader[i], true, run);
 }
 
-static void apply(struct bg_fast *fast, struct bg_fast_step *step, const struct bg_run *run)
+/* dz on the plan's grid: the numbers of `apply`, not rounded to bf16 in between. */
+static enum bg_status round_term(struct bg_fast *fast, const struct bg_fast_step *step,
+                                 struct bg_fast_term *term, const struct bg_run *run)
 {
+    enum bg_status rc = BG_OK;
+    const struct bg_node *node = term->form->node;
+    struct bg_gradient_pass pass = {.grid = node->out_gradient,
+                                    .rows = bg_fast_rows(fast, step),
+                                    .channels = step->form->requant.channels,
+                                    .g = step->g,
+                                    .a = term->da,
+                                    .rng = bg_gradient_rng(node->name, run),
+                                    .codes = term->dz,
+                                    .scratch = fast->room};
+
+    if (term->norm != NULL) {
+        pass.z = term->z;
+        pass.b = term->db;
+        pass.c = term->dc;
+    }
+    TRY(bg_gradient_round(&pass));
+    term->unit = pass.unit;
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "%s %s: ", node->op->name, node->name);
+    return rc;
+}
+
+static enum bg_status apply(struct bg_fast *fast, struct bg_fast_step *step,
+                            const struct bg_run *run)
+{
+    enum bg_status rc = BG_OK;
     struct bg_train_apply pass = {
         .rows = bg_fast_rows(fast, step), .channels = step->form->requant.channels, .g = step->g};
 
@@ -93,12 +123,17 @@ static void apply(struct bg_fast *fast, struct bg_fast_step *step, const struct 
         if (term->norm != NULL) {
             norm_gradients(fast, step, term);
             clear_bias(term);
-            pass.z[at] = term->z;
-            pass.b[at] = term->db;
-            pass.c[at] = term->dc;
         } else {
             plain_gradients(step, term);
         }
+        term->unit = 1.0f;
+        if (bg_fast_rounds(term)) {
+            TRY(round_term(fast, step, term, run));
+            continue;
+        }
+        pass.z[at] = term->norm == NULL ? NULL : term->z;
+        pass.b[at] = term->norm == NULL ? NULL : term->db;
+        pass.c[at] = term->norm == NULL ? NULL : term->dc;
         pass.a[at] = term->da;
         pass.dz[at] = term->dz;
         pass.seen[at] = bg_fast_observed(run) ? term->seen_dz : NULL;
@@ -106,6 +141,8 @@ static void apply(struct bg_fast *fast, struct bg_fast_step *step, const struct 
     }
     if (pass.terms > 0)
         bg_train_apply(&pass);
+out:
+    return rc;
 }
 
 /* The weights' gradient in their own units, behind the straight-through mask. A learned step's
@@ -120,7 +157,8 @@ static enum bg_status weight_gradient(struct bg_fast *fast, struct bg_fast_term 
     struct bg_train_gradient to = {.dw = bg_f32(&weight->grad), .factor = term->factor};
 
     for (int64_t o = 0; o < weight->value.shape.dims[0]; o++) {
-        term->factor[o] = bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o);
+        term->factor[o] =
+            bg_fast_input_scale(fast, term) / bg_fast_weight_scale(term, o) * term->unit;
         bg_grid_clip_limits(grid, grid->channels == 1 ? 0 : o, &term->low[o], &term->high[o]);
     }
     if (!grid->binary && !apart && weight->store == NULL) {
@@ -143,8 +181,9 @@ static enum bg_status layer_gradients(struct bg_fast *fast, const struct bg_fast
 
     bg_fast_see_output(fast, step, term, run);
     TRY(weight_gradient(fast, term));
+    bg_round_weight_gradient(term->form->node, run);
     if (term->dx != NULL)
-        TRY(bg_train_conv_backward_data(term->conv, term->dz, term->dx, false));
+        TRY(bg_train_conv_backward_scaled(term->conv, term->dz, term->unit, term->dx));
     if (!bg_fast_sees_later(run, term))
         bg_fast_see_input(fast, term, false, run);
     bg_fast_see_weight(term, run);
@@ -159,7 +198,7 @@ static enum bg_status back_sum(struct bg_fast *fast, struct bg_fast_step *step,
 {
     enum bg_status rc = BG_OK;
 
-    apply(fast, step, run);
+    TRY(apply(fast, step, run));
     for (int t = 0; t < step->terms; t++) {
         struct bg_fast_term *term = &step->term[t];
         const struct bg_pool_shape *pool = &term->form->pool;

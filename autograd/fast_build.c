@@ -39,6 +39,9 @@ static enum bg_status check_term(const struct bg_integer_own *own, int s, int t)
     for (int u = 0; norm != NULL && u < step->terms; u++)
         if (u != t && own->origin[s].norm[u] == norm)
             return bg_fail(BG_E_UNSUPPORTED, "%s stands behind a sum", norm->name);
+    if (term->source == BG_INTEGER_LAYER && term->node->out_gradient.bits > BG_GRADIENT_BITS_BF16)
+        return bg_fail(BG_E_UNSUPPORTED, "%s: g=s%d has more bits than bf16 holds",
+                       term->node->name, term->node->out_gradient.bits);
     if (term->source == BG_INTEGER_LAYER && term->conv.out_channels != step->requant.channels)
         return bg_fail(BG_E_UNSUPPORTED, "%s is flattened before it is quantized",
                        term->node->name);

@@ -187,13 +187,14 @@ static void grow_input(const struct bg_fast *fast, const struct bg_fast_term *te
 static enum bg_status bind_scratch(struct bg_fast *fast)
 {
     enum bg_status rc = BG_OK;
-    int64_t scratch = 0, real = 0, channels = 0;
+    int64_t scratch = 0, real = 0, channels = 0, widest = 0;
 
     for (int s = 0; s < fast->steps; s++) {
         const struct bg_fast_step *step = &fast->step[s];
         int64_t wide = step->form->requant.channels;
         int sums = step->terms + 1 > BG_TRAIN_SEEN ? step->terms + 1 : BG_TRAIN_SEEN;
         grow(&scratch, bg_train_scratch(bg_fast_rows(fast, step), wide, sums));
+        grow(&widest, wide);
         for (int t = 0; t < step->terms; t++)
             if (step->term[t].conv != NULL)
                 grow_input(fast, &step->term[t], &scratch, &channels);
@@ -201,6 +202,7 @@ static enum bg_status bind_scratch(struct bg_fast *fast)
     for (int i = 0; i < fast->tensors; i++)
         grow(&real, bg_fast_count(fast, i));
     TRY(bg_arena_alloc(fast->arena, &fast->scratch, scratch, sizeof(double)));
+    TRY(bg_arena_alloc(fast->arena, &fast->room, bg_gradient_scratch(widest), 1));
     TRY(bg_arena_alloc(fast->arena, &fast->real, real, sizeof(float)));
     TRY(bg_arena_alloc(fast->arena, &fast->ones, channels, sizeof(float)));
     for (int64_t c = 0; c < channels; c++)

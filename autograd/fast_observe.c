@@ -45,7 +45,7 @@ static void see_bf16(const struct bg_fast *fast, const struct bg_node *layer,
 void bg_fast_see_output(struct bg_fast *fast, const struct bg_fast_step *step,
                         const struct bg_fast_term *term, const struct bg_run *run)
 {
-    const bool summed = bg_fast_observed(run) && term->seen_dz != NULL;
+    const bool summed = bg_fast_observed(run) && term->seen_dz != NULL && !bg_fast_rounds(term);
     const struct bg_train_observe gradient = {.x = term->dz,
                                               .rows = bg_fast_rows(fast, step),
                                               .channels = step->form->requant.channels,
@@ -56,7 +56,7 @@ void bg_fast_see_output(struct bg_fast *fast, const struct bg_fast_step *step,
     if (run->moment->observer == NULL)
         return;
     for (int64_t c = 0; c < gradient.channels; c++)
-        term->db[c] = 1.0f / bg_fast_weight_scale(term, c);
+        term->db[c] = term->unit / bg_fast_weight_scale(term, c);
     see_bf16(fast, term->form->node, BG_QUANTITY_OUT_GRAD, &gradient, run);
 }
 

@@ -201,6 +201,11 @@ enum bg_status bg_check_gradients(struct bg_graph *graph, const struct bg_batch 
     if (graph->quantizers > 0)
         FAIL(BG_E_USAGE, "gradient check: the graph has %d quantizers, none are allowed",
              graph->quantizers);
+    for (int i = 0; i < graph->layers; i++)
+        if (graph->layer[i]->out_gradient.format != BG_FORMAT_F32 ||
+            graph->layer[i]->weight_gradient.format != BG_FORMAT_F32)
+            FAIL(BG_E_USAGE, "gradient check: the plan rounds the gradients of %s",
+                 graph->layer[i]->name);
     if (!(step > 0.0))
         FAIL(BG_E_RANGE, "gradient check: step %g must be positive", step);
     TRY(analytic_gradients(graph, batch, compute, &gradients));

@@ -144,8 +144,9 @@ bool bg_graph_is_integer(const struct bg_graph *graph, const char **why);
 struct bg_quantize_options {
     const struct bg_range_method *weight_range, *activation_range;
     const void *weight_range_options,
-        *activation_range_options; /* must outlive the graph's use of them */
-    enum bg_rounding rounding;     /* of weights and activations in forward: nearest */
+        *activation_range_options;      /* must outlive the graph's use of them */
+    enum bg_rounding rounding;          /* of weights and activations in forward: nearest */
+    enum bg_rounding gradient_rounding; /* of g and dw on integers: nearest or stochastic */
 };
 
 /* Puts the plan on the graph: makes, keeps or drops quantizers. A quantizer whose spec did not
@@ -161,8 +162,9 @@ struct bg_quantize_options {
  * asked so yields to what a layer asks of the same tensor itself;
  *  - raw-byte inputs at 8 bits have the fixed grid of bg_sample_spec;
  *  - unsigned with zero point 0 where the values cannot be negative, else affine;
- *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise, as is
- *    what cannot be honoured yet: g and dw other than f32, u other than sgd;
+ *  - 1-bit activations need a tensor that cannot be negative: BG_E_UNSUPPORTED otherwise;
+ *  - g and dw put gradients of training programs on grids of 2 to 16 bits, or on bf16; no other
+ *    quantizer depends on them;
  *  - a plan of 1 to 8 bits everywhere must have an integer model (integer.h): an accumulator that
  *    could overflow, a value without an integer form are refused here. Any other plan is emulated
  *    in f32 and may name no requant but f32-rne;

@@ -223,19 +223,26 @@ enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
     enum bg_status rc = BG_OK;
 
     TRY(check_hold(param, hold));
-    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec))
+    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec)) {
+        if (!is_float(param->store))
+            free_forward(param); /* of a calibration: who still needs one makes it again */
         goto out;
+    }
     if (hold->resumed && param->store != NULL)
         TRY(refuse_other(&param->store->spec, &hold->spec));
     if (hold->resumed)
         FAIL(BG_E_MISMATCH, "the state holds f32 weights, the plan asks for integers");
+    if (bg_store_can_become(param->store, &hold->spec)) {
+        TRY(bg_param_become(param, &hold->spec));
+        goto out;
+    }
     TRY(bg_param_release(param));
     if (hold->spec.form == BG_STORE_FLOAT)
         TRY(encode_floats(param, hold));
     else
         TRY(encode(param, hold));
 out:
-    if (rc != BG_OK)
+    if (rc != BG_OK && strstr(bg_error(), param->name) != bg_error())
         (void)bg_fail_prefix(rc, "%s: ", param->name);
     return rc;
 }

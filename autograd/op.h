@@ -14,6 +14,7 @@
 #include "autograd/graph.h"
 #include "autograd/program.h"
 #include "core/dnn.h"
+#include "core/gradient.h"
 #include "core/requant.h"
 
 #define BG_OP_INPUTS 4
@@ -49,6 +50,8 @@ struct bg_node {
     struct bg_param *param[BG_OP_PARAMS];
     const void *attributes;         /* the op's own struct, in the graph's memory */
     struct bg_quantizer *quantizer; /* of the output, owned by the graph; NULL = f32 */
+    /* Layers: of gradients of output and weight, as the plan says. */
+    struct bg_gradient_grid out_gradient, weight_gradient;
 };
 
 /* A parameter with what autograd keeps about it. `serial` names what the grid makes of the value
@@ -201,6 +204,17 @@ BG_MUST enum bg_status bg_param_check_update(const struct bg_plan_layer *layer);
 void bg_param_note_update(const struct bg_node *layer, const struct bg_plan *plan);
 /* Does the weight keep its store under a plan that says this of its layer? */
 bool bg_param_keeps_store(const struct bg_param *param, const struct bg_plan_layer *layer);
+/* graph_carry.c: does the plan ask for the store's method in other widths? */
+struct bg_quantizer_spec;
+bool bg_param_carries(const struct bg_param *param, const struct bg_plan_layer *line,
+                      const struct bg_quantizer_spec *wanted);
+/* A store in these widths and its grid, into a new quantizer of theirs; values as they are. */
+BG_MUST enum bg_status bg_param_carry(const struct bg_param *param,
+                                      const struct bg_plan_layer *line, struct bg_quantizer *to,
+                                      struct bg_store **out);
+/* The same in place, where the weight's bits stay: other bits below, another momentum. */
+bool bg_store_can_become(const struct bg_store *store, const struct bg_store_spec *want);
+BG_MUST enum bg_status bg_param_become(struct bg_param *param, const struct bg_store_spec *want);
 /* Memory of a projection, for programs that read f32. */
 BG_MUST enum bg_status bg_param_make_forward(struct bg_param *param);
 
@@ -284,6 +298,15 @@ BG_MUST enum bg_status bg_weighted_backward(struct bg_step *step, const struct b
 void bg_weighted_destroy(struct bg_step *step);
 void bg_weighted_implementation(const struct bg_step *step, struct bg_implementation *out);
 bool bg_weighted_is_coded(const struct bg_step *step); /* runs on codes (coded.h) */
+/* The first part of backward: the output's gradient as the layer's own passes read it, on the
+ * plan's grid. *seen is that in f32, for observers, until the next step. */
+BG_MUST enum bg_status bg_weighted_take_gradient(struct bg_step *step, const struct bg_run *run,
+                                                 const struct bg_tensor **seen);
+
+/* weighted.c: puts the gradient of a layer's weight onto the plan's grid. */
+void bg_round_weight_gradient(const struct bg_node *layer, const struct bg_run *run);
+/* Draws of rounding a layer's gradients; `name` is the layer's or its weight's. */
+struct bg_rng bg_gradient_rng(const char *name, const struct bg_run *run);
 
 /* op_dropout.c: what training multiplies kept values by; 1 for nodes of other ops. */
 float bg_dropout_factor(const struct bg_node *node);

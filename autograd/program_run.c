@@ -142,13 +142,17 @@ static enum bg_status backward_step(struct bg_step *step, const struct bg_run *r
 {
     enum bg_status rc = BG_OK;
     bool layer = (step->op->flags & BG_OP_LAYER) != 0;
+    const struct bg_tensor *seen = NULL;
 
-    if (layer)
-        see(run, step, BG_QUANTITY_OUT_GRAD, &step->d_out);
+    if (layer) {
+        TRY(bg_weighted_take_gradient(step, run, &seen));
+        see(run, step, BG_QUANTITY_OUT_GRAD, seen);
+    }
     if (step->op->backward != NULL)
         TRY(step->op->backward(step, run));
     if (layer) {
         bg_param_straight_through(step->node->param[0]);
+        bg_round_weight_gradient(step->node, run);
         see(run, step, BG_QUANTITY_IN_GRAD, &step->d_in[0]);
         see(run, step, BG_QUANTITY_WEIGHT_GRAD, &step->node->param[0]->grad);
     }

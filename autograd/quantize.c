@@ -17,6 +17,7 @@ struct draft {
     bool *non_negative;               /* [nodes] */
     struct bg_quantizer **activation; /* [nodes] */
     struct bg_quantizer **weight;     /* [layers] */
+    struct bg_store **carried;        /* [layers] NULL: not; else in weight's grid */
     struct bg_quantizer **list;       /* in the graph's order */
     int count;
     bool integer;
@@ -57,21 +58,36 @@ static enum bg_status check_names(const struct bg_graph *graph, const struct bg_
     return BG_OK;
 }
 
-/* Formats this version cannot honour are refused, never ignored. */
-static enum bg_status check_formats(const struct bg_plan_layer *layer)
+/* The grids of a layer's gradients. */
+static enum bg_status draft_gradients(const struct draft *draft, const struct bg_plan_layer *layer,
+                                      struct bg_gradient_grid *out, struct bg_gradient_grid *weight)
 {
-    static const char *const keys[BG_ROLES] = {"w", "a", "g", "dw"};
+    enum bg_status rc = BG_OK;
+    const enum bg_rounding rounding = draft->options->gradient_rounding;
 
-    for (int role = 0; role < BG_ROLES; role++) {
-        enum bg_format format = layer->spec[role].format;
-        bool may_be_integer = role == BG_ROLE_WEIGHT || role == BG_ROLE_ACTIVATION;
-        if (format == BG_FORMAT_F32 || (may_be_integer && format == BG_FORMAT_INTEGER))
-            continue;
-        return bg_fail(BG_E_UNSUPPORTED,
-                       "layer %s: %s is asked in %d bits of a format that is not available for it",
-                       layer->name, keys[role], bg_spec_bits(&layer->spec[role]));
-    }
-    return bg_param_check_update(layer);
+    TRY(bg_gradient_grid_of(&layer->spec[BG_ROLE_OUT_GRAD], rounding, "g", out));
+    TRY(bg_gradient_grid_of(&layer->spec[BG_ROLE_WEIGHT_GRAD], rounding, "dw", weight));
+out:
+    if (rc != BG_OK)
+        (void)bg_fail_prefix(rc, "layer %s: ", layer->name);
+    return rc;
+}
+
+/* Formats that cannot be honoured are refused, never ignored. */
+static enum bg_status check_formats(const struct draft *draft, const struct bg_plan_layer *layer)
+{
+    enum bg_status rc = BG_OK;
+    static const char *const keys[BG_ROLES] = {"w", "a"};
+    struct bg_gradient_grid out, weight;
+
+    for (int role = 0; role <= BG_ROLE_ACTIVATION; role++)
+        if (layer->spec[role].format == BG_FORMAT_BF16)
+            FAIL(BG_E_UNSUPPORTED, "layer %s: %s=bf16 is not available, gradients alone are bf16",
+                 layer->name, keys[role]);
+    TRY(draft_gradients(draft, layer, &out, &weight));
+    TRY(bg_param_check_update(layer));
+out:
+    return rc;
 }
 
 static bool can_keep(const struct bg_quantizer *old, const struct bg_quantizer_spec *wanted)
@@ -161,7 +177,8 @@ static enum bg_status draft_weight(struct draft *draft, int layer)
     enum bg_status rc = BG_OK;
     const struct bg_node *node = draft->graph->layer[layer];
     const struct bg_param *weight = node->param[0];
-    const struct bg_spec *spec = &bg_plan_find(draft->plan, node->name)->spec[BG_ROLE_WEIGHT];
+    const struct bg_plan_layer *line = bg_plan_find(draft->plan, node->name);
+    const struct bg_spec *spec = &line->spec[BG_ROLE_WEIGHT];
     int64_t channels = spec->per_channel ? weight->value.shape.dims[0] : 1;
     const struct bg_quantizer_spec wanted = {.target = BG_TARGET_WEIGHT,
                                              .spec = *spec,
@@ -173,8 +190,14 @@ static enum bg_status draft_weight(struct draft *draft, int layer)
                                              .range_options = draft->options->weight_range_options,
                                              .rounding = draft->options->rounding};
 
-    if (spec->format == BG_FORMAT_INTEGER)
+    if (spec->format != BG_FORMAT_INTEGER)
+        goto out;
+    if (!bg_param_carries(weight, line, &wanted)) {
         TRY(settle(draft, weight->quantizer, &wanted, &draft->weight[layer]));
+        goto out;
+    }
+    TRY(settle(draft, NULL, &wanted, &draft->weight[layer]));
+    TRY(bg_param_carry(weight, line, draft->weight[layer], &draft->carried[layer]));
 out:
     return rc;
 }
@@ -210,10 +233,10 @@ static enum bg_status fill_draft(struct draft *draft)
     const struct bg_graph *graph = draft->graph;
 
     TRY(check_names(graph, draft->plan));
-    for (int i = 0; i < draft->plan->count; i++)
-        TRY(check_formats(&draft->plan->layer[i]));
     if (draft->options == NULL)
         FAIL(BG_E_USAGE, "a plan needs range methods");
+    for (int i = 0; i < draft->plan->count; i++)
+        TRY(check_formats(draft, &draft->plan->layer[i]));
     if (draft->options->rounding != BG_ROUND_NEAREST)
         FAIL(BG_E_UNSUPPORTED, "rounding %s of weights and activations: only nearest is available",
              bg_rounding_names[draft->options->rounding]);
@@ -239,6 +262,7 @@ static enum bg_status open_draft(struct draft *draft)
     TRY(bg_alloc(&draft->non_negative, nodes, sizeof *draft->non_negative));
     TRY(bg_alloc(&draft->activation, nodes, sizeof(struct bg_quantizer *)));
     TRY(bg_alloc(&draft->weight, layers, sizeof(struct bg_quantizer *)));
+    TRY(bg_alloc(&draft->carried, layers, sizeof(struct bg_store *)));
     TRY(bg_alloc(&draft->list, nodes + layers, sizeof(struct bg_quantizer *)));
 out:
     return rc;
@@ -294,13 +318,24 @@ static enum bg_status release_stores(const struct bg_graph *graph, const struct 
         struct bg_param *weight = graph->layer[i]->param[0];
         const struct bg_plan_layer *line =
             draft->plan == NULL ? NULL : bg_plan_find(draft->plan, graph->layer[i]->name);
-        if (weight->store == NULL ||
+        if (weight->store == NULL || draft->carried[i] != NULL ||
             (draft->weight[i] == weight->quantizer && bg_param_keeps_store(weight, line)))
             continue;
         TRY(bg_param_release(weight));
     }
 out:
     return rc;
+}
+
+/* What the check has let pass. */
+static void set_gradients(const struct draft *draft, struct bg_node *layer)
+{
+    const struct bg_plan_layer *line =
+        draft->plan == NULL ? NULL : bg_plan_find(draft->plan, layer->name);
+
+    if (line == NULL ||
+        draft_gradients(draft, line, &layer->out_gradient, &layer->weight_gradient) != BG_OK)
+        layer->out_gradient = layer->weight_gradient = (struct bg_gradient_grid){0};
 }
 
 /* Cannot fail: room for the learned steps was made before. */
@@ -313,7 +348,11 @@ static void commit(struct bg_graph *graph, struct draft *draft)
         graph->node[i]->quantizer = draft->activation[i];
     for (int i = 0; i < graph->layers; i++) {
         set_weight_quantizer(graph->layer[i]->param[0], draft->weight[i]);
+        if (draft->carried[i] != NULL)
+            bg_param_take_store(graph->layer[i]->param[0], draft->carried[i]);
+        draft->carried[i] = NULL;
         bg_param_note_update(graph->layer[i], draft->plan);
+        set_gradients(draft, graph->layer[i]);
     }
     for (int i = 0; i < draft->count; i++) {
         struct bg_quantizer *quantizer = draft->list[i];
@@ -354,6 +393,9 @@ enum bg_status bg_graph_quantize(struct bg_graph *graph, const struct bg_plan *p
 out:
     free_others(draft.list, draft.count, graph->quantizer, graph->quantizers);
     bg_free(draft.list);
+    for (int i = 0; draft.carried != NULL && i < graph->layers; i++)
+        bg_store_free(draft.carried[i]);
+    bg_free(draft.carried);
     bg_free(draft.weight);
     bg_free(draft.activation);
     bg_free(draft.non_negative);

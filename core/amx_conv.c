@@ -25,6 +25,7 @@ struct call {
     int blank;
     uint16_t *dst;
     bool add;
+    float factor;
 };
 
 enum bg_status bg_amx_conv_create(struct bg_amx_conv **out, const struct bg_conv_shape *shape,
@@ -183,7 +184,8 @@ static void convolve(const struct call *call, int64_t unit, const uint8_t *a, in
             .to = class->to + unit % own->bands * own->tiles * SIDE,
             .dst = call->dst + unit / own->bands * y->dest * x->dest * own->outputs,
             .wide = own->wide,
-            .add = call->add});
+            .add = call->add,
+            .factor = call->factor});
     }
 }
 
@@ -244,10 +246,11 @@ void bg_amx_conv_forward(struct bg_amx_conv *own, const uint8_t *src, int32_t ze
     memset(own->blank, zero_point, sizeof own->blank);
     if (zero_point == 0)
         memset(own->start, 0, (size_t)(own->out_blocks * SIDE) * sizeof *own->start);
-    run(&(struct call){own, src, zero_point, z, false});
+    run(&(struct call){own, src, zero_point, z, false, 1.0f});
 }
 
-void bg_amx_conv_data(struct bg_amx_conv *own, const uint16_t *dz, uint16_t *dx, bool add)
+void bg_amx_conv_data(struct bg_amx_conv *own, const uint16_t *dz, float factor, uint16_t *dx,
+                      bool add)
 {
-    run(&(struct call){own, (const uint8_t *)dz, 0, dx, add});
+    run(&(struct call){own, (const uint8_t *)dz, 0, dx, add, factor});
 }

@@ -185,7 +185,8 @@ void bg_amx_depthwise_forward(struct bg_amx_depthwise *own, const uint8_t *src, 
              own->shape.in_height * own->shape.in_width, 1);
 }
 
-void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, uint16_t *dx, bool add)
+void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, float factor,
+                           uint16_t *dx, bool add)
 {
     const int64_t channels = own->shape.in_channels;
 
@@ -193,7 +194,8 @@ void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, uin
         bg_amx_widen_bf16(own->backward + t * channels, channels,
                           own->weights + t * own->weight_step);
     run_rows(own, own->data,
-             (struct bg_amx_depthwise_row){.src = dz, .wide = true, .add = add, .dst = dx},
+             (struct bg_amx_depthwise_row){
+                 .src = dz, .wide = true, .add = add, .factor = factor, .dst = dx},
              own->shape.out_height * own->shape.out_width, 2);
 }
 

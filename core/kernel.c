@@ -20,7 +20,7 @@
         .grid = &bg_kernel_grid_##isa_, .stats = &bg_kernel_stats_##isa_,                          \
         .requant = &bg_kernel_requant_##isa_, .int_conv = &bg_kernel_int_conv_##isa_,              \
         .int_pool = &bg_kernel_int_pool_##isa_, .train = &bg_kernel_train_##isa_,                  \
-        .update = &bg_kernel_update_##isa_                                                         \
+        .update = &bg_kernel_update_##isa_, .gradient = &bg_kernel_gradient_##isa_                 \
     }
 static const struct bg_kernel_tables variants[] = {VARIANT(base), VARIANT(avx2), VARIANT(avx512),
                                                    VARIANT(vnni)};

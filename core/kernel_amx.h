@@ -133,8 +133,9 @@ struct bg_amx_convolve {
     int64_t outputs;        /* of a pixel of dst */
     const int32_t *to;
     uint16_t *dst;
-    bool wide; /* bf16, else u8 codes and s8 weights */
-    bool add;  /* dst += */
+    bool wide;    /* bf16, else u8 codes and s8 weights */
+    bool add;     /* dst += */
+    float factor; /* wide: sums are multiplied with it before they are added and rounded */
 };
 void bg_amx_convolve(const struct bg_amx_convolve *in);
 
@@ -164,6 +165,7 @@ struct bg_amx_depthwise_row {
     const void *src; /* u8 codes, or bf16 */
     bool wide;       /* bf16 */
     bool add;        /* dst += */
+    float factor;    /* wide: of the sums */
     int32_t zero_point;
     const struct bg_amx_tap *rows, *columns;
     int64_t row_count;

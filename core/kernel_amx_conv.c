@@ -111,11 +111,11 @@ INLINE void multiply(const struct bg_amx_convolve *in, const uint8_t *a, const u
     _tile_stored(3, sums + 3 * TILE, ROW);
 }
 
-INLINE __m512 load_sums(const uint8_t *row, const bool wide)
+INLINE __m512 load_sums(const uint8_t *row, const bool wide, __m512 factor)
 {
     __m512i bits = _mm512_load_si512(row);
 
-    return wide ? _mm512_castsi512_ps(bits) : _mm512_cvtepi32_ps(bits);
+    return wide ? _mm512_mul_ps(_mm512_castsi512_ps(bits), factor) : _mm512_cvtepi32_ps(bits);
 }
 
 static __m512 widen(__m256i bf16)
@@ -138,13 +138,14 @@ INLINE void put_one(const struct bg_amx_convolve *in, const struct pending *at, 
     const int64_t left = in->outputs - at->block * SIDE;
     const __mmask16 lanes = left >= SIDE ? 0xffff : (__mmask16)((1u << left) - 1);
     const uint8_t *sums = at->sums + tile * TILE;
+    const __m512 factor = _mm512_set1_ps(in->factor);
     const int32_t *to = at->to + tile * SIDE;
 
     for (int r = 0; r < SIDE; r++) {
         if (to[r] < 0)
             continue;
         uint16_t *dst = in->dst + to[r] * in->outputs + at->block * SIDE;
-        __m512 value = load_sums(sums + r * ROW, wide);
+        __m512 value = load_sums(sums + r * ROW, wide, factor);
         if (in->add)
             value = _mm512_add_ps(value, widen(_mm256_maskz_loadu_epi16(lanes, dst)));
         _mm256_mask_storeu_epi16(dst, lanes, (__m256i)_mm512_cvtneps_pbh(value));
@@ -158,14 +159,15 @@ INLINE void put_two(const struct bg_amx_convolve *in, const struct pending *at, 
     const int64_t left = in->outputs - at->block * SIDE;
     const __mmask32 lanes = left >= 2 * SIDE ? 0xffffffffu : (1u << left) - 1;
     const uint8_t *sums = at->sums + tile * TILE;
+    const __m512 factor = _mm512_set1_ps(in->factor);
     const int32_t *to = at->to + tile * SIDE;
 
     for (int r = 0; r < SIDE; r++) {
         if (to[r] < 0)
             continue;
         uint16_t *dst = in->dst + to[r] * in->outputs + at->block * SIDE;
-        __m512 low = load_sums(sums + r * ROW, wide);
-        __m512 high = load_sums(sums + TILES * TILE + r * ROW, wide);
+        __m512 low = load_sums(sums + r * ROW, wide, factor);
+        __m512 high = load_sums(sums + TILES * TILE + r * ROW, wide, factor);
         if (in->add) {
             __m512i old = _mm512_maskz_loadu_epi16(lanes, dst);
             low = _mm512_add_ps(low, widen(_mm512_castsi512_si256(old)));
@@ -180,10 +182,12 @@ INLINE void put_run(const struct bg_amx_convolve *in, const struct pending *at, 
                     const bool wide)
 {
     const uint8_t *sums = at->sums + tile * TILE;
+    const __m512 factor = _mm512_set1_ps(in->factor);
     uint16_t *dst = in->dst + at->to[tile * SIDE] * SIDE;
 
     for (int r = 0; r < SIDE; r += 2, dst += 2 * SIDE) {
-        __m512 low = load_sums(sums + r * ROW, wide), high = load_sums(sums + (r + 1) * ROW, wide);
+        __m512 low = load_sums(sums + r * ROW, wide, factor),
+               high = load_sums(sums + (r + 1) * ROW, wide, factor);
         if (in->add) {
             __m512i old = _mm512_loadu_si512(dst);
             low = _mm512_add_ps(low, widen(_mm512_castsi512_si256(old)));

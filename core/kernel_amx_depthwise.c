@@ -53,6 +53,8 @@ INLINE void put_pixel(const struct bg_amx_depthwise_row *in, int64_t x, int64_t 
         }
     for (int b = 0; b < blocks; b++) {
         const __mmask16 here = b == blocks - 1 ? lanes : 0xffff;
+        if (wide)
+            sum[b] = _mm512_mul_ps(sum[b], _mm512_set1_ps(in->factor));
         if (in->add)
             sum[b] = _mm512_add_ps(sum[b], load_bf16(dst + b * SIDE, here));
         _mm256_mask_storeu_epi16(dst + b * SIDE, here, (__m256i)_mm512_cvtneps_pbh(sum[b]));

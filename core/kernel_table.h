@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/grid.h"
+#include "core/kernel_gradient.h"
 #include "core/kernel_int.h"
 #include "core/kernel_train.h"
 #include "core/kernel_update.h"
@@ -142,6 +143,7 @@ struct bg_kernel_tables {
     const struct bg_kernel_int_pool_table *int_pool;
     const struct bg_kernel_train_table *train;
     const struct bg_kernel_update_table *update;
+    const struct bg_kernel_gradient_table *gradient;
 };
 
 /* The tables in use, and those this CPU can run (index 0 to count - 1, "base" first). */
@@ -181,7 +183,8 @@ static inline int64_t bg_kernel_width(int64_t channels)
     extern const struct bg_kernel_int_conv_table bg_kernel_int_conv_##isa_;                        \
     extern const struct bg_kernel_int_pool_table bg_kernel_int_pool_##isa_;                        \
     extern const struct bg_kernel_train_table bg_kernel_train_##isa_;                              \
-    extern const struct bg_kernel_update_table bg_kernel_update_##isa_
+    extern const struct bg_kernel_update_table bg_kernel_update_##isa_;                            \
+    extern const struct bg_kernel_gradient_table bg_kernel_gradient_##isa_
 BG_KERNEL_DECLARE(base);
 BG_KERNEL_DECLARE(avx2);
 BG_KERNEL_DECLARE(avx512);

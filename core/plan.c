@@ -96,7 +96,7 @@ static bool spec_equal(const struct bg_spec *a, const struct bg_spec *b, enum bg
         return false;
     if (a->format != BG_FORMAT_INTEGER)
         return true;
-    return a->bits == b->bits && (role != BG_ROLE_WEIGHT || a->per_channel == b->per_channel);
+    return a->bits == b->bits && (role == BG_ROLE_ACTIVATION || a->per_channel == b->per_channel);
 }
 
 bool bg_plan_equal(const struct bg_plan *a, const struct bg_plan *b)
@@ -127,7 +127,7 @@ static void print_spec(const struct bg_spec *spec, enum bg_role role, struct bg_
         bg_text_add(text, "bf16");
     else
         bg_text_add(text, "%c%d", role == BG_ROLE_ACTIVATION ? 'u' : 's', spec->bits);
-    if (spec->format == BG_FORMAT_INTEGER && role == BG_ROLE_WEIGHT)
+    if (spec->format == BG_FORMAT_INTEGER && role != BG_ROLE_ACTIVATION)
         bg_text_add(text, "/%s", spec->per_channel ? "channel" : "tensor");
 }
 

@@ -9,7 +9,8 @@
  *   w  weight: f32 | sN | sN/channel | sN/tensor (sN alone = /channel)
  *   a  input activation: f32 | uN (unsigned or affine is decided by the tensor: core/NUMERICS.md,
  *      "Codes and grids")
- *   g  output gradient, dw weight gradient: f32 | bf16 | sN
+ *   g  output gradient, dw weight gradient: f32 (as the compute has it) | bf16 | sN | sN/channel |
+ *      sN/tensor (sN alone = /tensor), N from 2 (core/NUMERICS.md, "Low-precision gradients")
  *   u  update: method or method:bits
  *
  * N is 1 to 16. What a network cannot honour is refused where the plan is put on it. Printing is
@@ -36,7 +37,7 @@ enum bg_format { BG_FORMAT_F32, BG_FORMAT_BF16, BG_FORMAT_INTEGER };
 struct bg_spec {
     enum bg_format format;
     int bits;         /* integer formats: 1..16; else 0 */
-    bool per_channel; /* weights */
+    bool per_channel; /* weights and gradients */
 };
 
 struct bg_plan_layer {

@@ -94,11 +94,11 @@ static enum bg_status read_bits(const struct reading *r, struct word field, stru
     return BG_OK;
 }
 
-/* Cuts "/channel" or "/tensor" off a weight's value; false for another ending. */
+/* Cuts "/channel" or "/tensor" off a value; false for another ending. Without one *per_channel
+ * stays what it is. */
 static bool take_scope(struct word *value, bool *per_channel)
 {
     const char *slash = memchr(value->at, '/', (size_t)value->length);
-    *per_channel = true;
     if (!slash)
         return true;
     struct word suffix = {.at = slash, .length = (int)(value->at + value->length - slash)};
@@ -107,12 +107,19 @@ static bool take_scope(struct word *value, bool *per_channel)
     return *per_channel || word_is(suffix, "/tensor");
 }
 
+/* "s4" and whatever follows the first digit. */
+static bool is_integer(struct word value, char letter)
+{
+    return value.length >= 2 && value.at[0] == letter && value.at[1] >= '0' && value.at[1] <= '9';
+}
+
 static enum bg_status read_spec(struct reading *r, struct word field, struct word value,
                                 enum bg_role role)
 {
     static const char *const forms[BG_ROLES] = {
         "expected f32, s1..s16, s4/channel or s4/tensor", "expected f32 or u1..u16",
-        "expected f32, bf16 or s1..s16", "expected f32, bf16 or s1..s16"};
+        "expected f32, bf16, s2..s16, s8/channel or s8/tensor",
+        "expected f32, bf16, s2..s16, s8/channel or s8/tensor"};
     struct bg_spec *spec = &r->layer.spec[role];
     bool gradient = role == BG_ROLE_OUT_GRAD || role == BG_ROLE_WEIGHT_GRAD;
     if (word_is(value, "f32"))
@@ -121,18 +128,18 @@ static enum bg_status read_spec(struct reading *r, struct word field, struct wor
         spec->format = BG_FORMAT_BF16;
         return BG_OK;
     }
-    char letter = role == BG_ROLE_ACTIVATION ? 'u' : 's';
     if (role == BG_ROLE_ACTIVATION && value.length && value.at[0] == 's')
         return refuse(r, field,
                       "activations are written u1..u16; whether codes are affine follows from the "
                       "tensor");
-    if (value.length < 2 || value.at[0] != letter || value.at[1] < '0' || value.at[1] > '9')
+    if (!is_integer(value, role == BG_ROLE_ACTIVATION ? 'u' : 's'))
         return refuse(r, field, forms[role]);
     struct word digits = {.at = value.at + 1, .length = value.length - 1};
-    if (role == BG_ROLE_WEIGHT && !take_scope(&digits, &spec->per_channel))
+    spec->per_channel = role == BG_ROLE_WEIGHT;
+    if (role != BG_ROLE_ACTIVATION && !take_scope(&digits, &spec->per_channel))
         return refuse(r, field, forms[role]);
     spec->format = BG_FORMAT_INTEGER;
-    static const int limits[2] = {1, BG_PLAN_BITS_MAX};
+    const int limits[2] = {gradient ? 2 : 1, BG_PLAN_BITS_MAX};
     return read_bits(r, field, digits, limits, &spec->bits);
 }
 

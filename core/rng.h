@@ -17,7 +17,8 @@ enum bg_stream {
     BG_STREAM_SELECT = 6,
     BG_STREAM_DATA = 7,
     BG_STREAM_SPLIT = 8,
-    BG_STREAM_TEST = 9
+    BG_STREAM_TEST = 9,
+    BG_STREAM_GRADIENT = 10
 };
 
 struct bg_rng {

@@ -198,19 +198,31 @@ out:
     return rc;
 }
 
-enum bg_status bg_train_conv_backward_data(struct bg_train_conv *conv, const uint16_t *dz,
-                                           uint16_t *dx, bool add)
+static enum bg_status backward_data(struct bg_train_conv *conv, const uint16_t *dz, float factor,
+                                    uint16_t *dx, bool add)
 {
     enum bg_status rc = BG_OK;
 
     if (!conv->need_dx)
         FAIL(BG_E_USAGE, "this convolution was made without backward data");
     if (conv->depthwise != NULL)
-        bg_amx_depthwise_data(conv->depthwise, dz, dx, add);
+        bg_amx_depthwise_data(conv->depthwise, dz, factor, dx, add);
     else
-        bg_amx_conv_data(conv->data, dz, dx, add);
+        bg_amx_conv_data(conv->data, dz, factor, dx, add);
 out:
     return rc;
+}
+
+enum bg_status bg_train_conv_backward_data(struct bg_train_conv *conv, const uint16_t *dz,
+                                           uint16_t *dx, bool add)
+{
+    return backward_data(conv, dz, 1.0f, dx, add);
+}
+
+enum bg_status bg_train_conv_backward_scaled(struct bg_train_conv *conv, const uint16_t *dz,
+                                             float factor, uint16_t *dx)
+{
+    return backward_data(conv, dz, factor, dx, false);
 }
 
 /* One output of a depthwise convolution has few weights. */

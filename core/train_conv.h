@@ -55,6 +55,9 @@ BG_MUST enum bg_status bg_train_conv_forward(struct bg_train_conv *conv, const u
 /* add: dx += instead of dx =. */
 BG_MUST enum bg_status bg_train_conv_backward_data(struct bg_train_conv *conv, const uint16_t *dz,
                                                    uint16_t *dx, bool add);
+/* dx = factor * sum w * dz, rounded to f32 and then to bf16. */
+BG_MUST enum bg_status bg_train_conv_backward_scaled(struct bg_train_conv *conv, const uint16_t *dz,
+                                                     float factor, uint16_t *dx);
 BG_MUST enum bg_status bg_train_conv_backward_weights(struct bg_train_conv *conv,
                                                       const uint8_t *src, int32_t zero_point,
                                                       const uint16_t *dz, float *dw);

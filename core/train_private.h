@@ -21,7 +21,8 @@ void *bg_amx_conv_packed(struct bg_amx_conv *own, const int32_t **at);
 void bg_amx_conv_pack(struct bg_amx_conv *own, int64_t first, int64_t last, const int8_t *codes);
 void bg_amx_conv_forward(struct bg_amx_conv *own, const uint8_t *src, int32_t zero_point,
                          uint16_t *z);
-void bg_amx_conv_data(struct bg_amx_conv *own, const uint16_t *dz, uint16_t *dx, bool add);
+void bg_amx_conv_data(struct bg_amx_conv *own, const uint16_t *dz, float factor, uint16_t *dx,
+                      bool add);
 
 /* Backward weights of a convolution without groups. */
 struct bg_amx_weights;
@@ -41,8 +42,8 @@ int8_t *bg_amx_depthwise_packed(struct bg_amx_depthwise *own, const int32_t **at
                                 uint16_t **backward);
 void bg_amx_depthwise_forward(struct bg_amx_depthwise *own, const uint8_t *src, int32_t zero_point,
                               uint16_t *z);
-void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, uint16_t *dx,
-                           bool add);
+void bg_amx_depthwise_data(struct bg_amx_depthwise *own, const uint16_t *dz, float factor,
+                           uint16_t *dx, bool add);
 void bg_amx_depthwise_gradient(struct bg_amx_depthwise *own, const uint8_t *src, int32_t zero_point,
                                const uint16_t *dz, float *dw);
 

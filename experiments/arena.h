@@ -21,7 +21,7 @@
 struct bg_arena_options {
     struct bg_int_list seeds, candidates;
     const struct bg_yaml *criteria, *budget, *reference, *allocator_options, *tied;
-    char allocator[BG_OPTION_TEXT];
+    char allocator[BG_OPTION_TEXT], latency[BG_OPTION_TEXT];
     int64_t activation_bits, random, resamples;
     double random_use;
 };
@@ -83,6 +83,7 @@ struct bg_arena {
     const char **names;
     bool *pinned;
     int *group;
+    struct bg_latency latency; /* no value: none was given */
     int proposals, room;
     struct bg_arena_proposal *proposal;
     double *score; /* [seed][budget][draw][criterion]: objectives of random plans */

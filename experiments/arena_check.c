@@ -5,6 +5,7 @@
 
 #include "core/mem.h"
 #include "experiments/arena.h"
+#include "experiments/latency_file.h"
 #include "experiments/run.h"
 #include "experiments/select_data.h"
 
@@ -56,6 +57,8 @@ static enum bg_status open_network(struct bg_arena *arena)
                         arena->group, &errors);
     if (rc == BG_E_DATA)
         FAIL(BG_E_DATA, "%.*s", (int)strcspn(errors.at, "\n"), errors.at);
+    if (*arena->options.latency)
+        TRY(bg_latency_read(&arena->latency, arena->options.latency, arena->names, arena->layers));
 out:
     bg_text_free(&errors);
     return rc;
@@ -72,6 +75,7 @@ struct bg_bits_frame bg_arena_frame(const struct bg_arena *arena, int budget)
         .pinned = arena->pinned,
         .pinned_bits = {(int)select->first_bits, (int)select->activation_bits},
         .group = arena->group,
+        .latency = &arena->latency,
         .budgets = 1,
         .budget = {{(enum bg_budget_kind)arena->budget.kind, arena->budget.values.at[budget]}}};
     for (int i = 0; i < frame.candidates; i++)
@@ -135,7 +139,7 @@ static enum bg_status check_criteria(const struct bg_arena *arena)
     TRY(bg_select_expect_profile(recipe, arena->net, true, true, &profile));
     TRY(bg_measure_expect(&recipe->measures, arena->layers, recipe->candidates,
                           recipe->candidate_bits, &rows));
-    TRY(bg_select_data_open(&data, &record, arena->net, &recipe->select));
+    TRY(bg_select_data_open(&data, &record, 0, arena->net, &recipe->select));
     data.input.profile = &profile;
     data.measurements.rows = rows.rows;
     data.measurements.row = rows.row;
@@ -229,7 +233,7 @@ enum bg_status bg_arena_check(struct bg_arena *arena)
         rc = bg_net_plan(arena->net, 8, 8, &plan);
         if (rc == BG_OK)
             rc = bg_budget_cost(arena->net, &plan, (enum bg_budget_kind)arena->budget.kind,
-                                &arena->reference.cost);
+                                &arena->latency, &arena->reference.cost);
         bg_plan_free(&plan);
         TRY(rc);
     }

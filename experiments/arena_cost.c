@@ -24,7 +24,7 @@ static enum bg_status open_probe(const struct bg_arena *arena, int64_t seed, str
     TRY(bg_arena_seed_dir(arena, seed, dir));
     TRY(bg_path_join(path, dir, "run.h5"));
     TRY(bg_record_read(&probe->record, path));
-    TRY(bg_select_data_open(&probe->data, &probe->record, arena->net, &arena->recipe->select));
+    TRY(bg_select_data_open(&probe->data, &probe->record, 0, arena->net, &arena->recipe->select));
     probe->profile = probe->data.profile;
     TRY(bg_path_join(path, dir, "timing.tsv"));
     if (bg_file_exists(path))

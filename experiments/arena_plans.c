@@ -41,7 +41,7 @@ static enum bg_status open_base(struct base *base, int64_t seed)
     TRY(bg_arena_seed_dir(arena, seed, dir));
     TRY(bg_path_join(path, dir, "run.h5"));
     TRY(bg_record_read(&base->record, path));
-    TRY(bg_select_data_open(&base->data, &base->record, arena->net, &arena->recipe->select));
+    TRY(bg_select_data_open(&base->data, &base->record, 0, arena->net, &arena->recipe->select));
     for (int c = 0; c < arena->criteria; c++) {
         rc = bg_select_penalties(arena->criterion[c].method, arena->criterion[c].options,
                                  &base->data.input, frame.bits, frame.candidates,
@@ -63,85 +63,16 @@ static void close_base(struct base *base)
     bg_record_free(&base->record);
 }
 
-static int by_size(const int *bits, int count, int limit)
-{
-    int best = -1;
-    for (int i = 0; i < count; i++)
-        if (bits[i] < limit && bits[i] > best)
-            best = bits[i];
-    return best;
-}
-
-/* The frame of one width for all layers but pinned ones, which keep theirs. */
-static struct bg_bits_frame same_frame(const struct bg_arena *arena, int budget, int width)
-{
-    struct bg_bits_frame frame = bg_arena_frame(arena, budget);
-    frame.candidates = 1;
-    frame.bits[0] = width;
-    if (frame.activation_bits < 0)
-        frame.activation_bits = width;
-    return frame;
-}
-
-/* The largest candidate that all layers can have within the budget; 0 = none. */
-static enum bg_status find_width(const struct bg_arena *arena, int budget, int *width)
-{
-    const struct bg_bits_frame all = bg_arena_frame(arena, budget);
-    struct bg_bits_problem bits = {.layers = 0};
-    bool found = false;
-    enum bg_status rc = BG_OK;
-
-    *width = 17;
-    while (!found) {
-        *width = by_size(all.bits, all.candidates, *width);
-        if (*width < 1)
-            break;
-        const struct bg_bits_frame frame = same_frame(arena, budget, *width);
-        bg_bits_close(&bits);
-        TRY(bg_bits_open(&bits, &frame, NULL));
-        found = bg_bits_check(&bits) == BG_OK;
-    }
-    *width = found ? *width : 0;
-out:
-    bg_bits_close(&bits);
-    return rc;
-}
-
-static int smallest(const struct bg_bits_frame *frame)
-{
-    int least = frame->bits[0];
-    for (int i = 1; i < frame->candidates; i++)
-        least = frame->bits[i] < least ? frame->bits[i] : least;
-    return least;
-}
-
-/* The frame in which a criterion that says nothing of activations chooses: those are at one width,
- * the largest that weights and activations together could have. */
-static enum bg_status open_bits(const struct bg_arena *arena, int budget,
-                                const struct bg_penalties *penalties, struct bg_bits_problem *out)
-{
-    struct bg_bits_frame frame = bg_arena_frame(arena, budget);
-    enum bg_status rc = BG_OK;
-    if (frame.activation_bits < 0 && penalties && !penalties->speaks[BG_ROLE_ACTIVATION]) {
-        TRY(find_width(arena, budget, &frame.activation_bits));
-        if (frame.activation_bits < 1)
-            frame.activation_bits = smallest(&frame);
-    }
-    TRY(bg_bits_open(out, &frame, penalties));
-    TRY(bg_bits_check(out));
-out:
-    return rc;
-}
-
 enum bg_status bg_arena_allocate(const struct bg_arena *arena, int budget,
                                  const struct bg_penalties *penalties, struct bg_plan *plan,
                                  struct bg_arena_proposal *proposal)
 {
+    const struct bg_bits_frame frame = bg_arena_frame(arena, budget);
     struct bg_bits_problem bits = {.layers = 0};
     struct bg_allocation answer = {.items = 0};
     enum bg_status rc = BG_OK;
 
-    TRY(open_bits(arena, budget, penalties, &bits));
+    TRY(bg_bits_open_for(&bits, &frame, penalties));
     TRY(bg_allocate_run(arena->allocator, arena->allocator_settings, &bits.problem, &answer));
     TRY(bg_bits_plan(&bits, &answer, plan));
     proposal->objective = answer.objective;
@@ -170,7 +101,8 @@ static enum bg_status keep_plan(const struct bg_arena *arena, const struct bg_pl
     TRY(bg_path_join(path, folder, name));
     if (!bg_file_exists(path))
         TRY(bg_file_write(path, bg_text_string(&text), text.length));
-    TRY(bg_budget_cost(arena->net, plan, (enum bg_budget_kind)arena->budget.kind, &proposal->cost));
+    TRY(bg_budget_cost(arena->net, plan, (enum bg_budget_kind)arena->budget.kind, &arena->latency,
+                       &proposal->cost));
 out:
     bg_text_free(&text);
     return rc;
@@ -208,6 +140,7 @@ out:
 
 static enum bg_status same_bits(struct bg_arena *arena, struct bg_arena_proposal proposal)
 {
+    const struct bg_bits_frame all = bg_arena_frame(arena, proposal.budget);
     struct bg_bits_frame frame;
     struct bg_bits_problem bits = {.layers = 0};
     struct bg_allocation answer = {.items = 0};
@@ -215,10 +148,10 @@ static enum bg_status same_bits(struct bg_arena *arena, struct bg_arena_proposal
     int width = 0;
     enum bg_status rc = BG_OK;
 
-    TRY(find_width(arena, proposal.budget, &width));
+    TRY(bg_bits_widest(&all, &width));
     if (width < 1)
         goto out;
-    frame = same_frame(arena, proposal.budget, width);
+    frame = bg_bits_same(&all, width);
     proposal.who = BG_ARENA_SAME;
     TRY(bg_bits_open(&bits, &frame, NULL));
     TRY(bg_allocation_make(&answer, bits.problem.items));

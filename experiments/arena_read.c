@@ -23,7 +23,9 @@ const struct bg_option bg_arena_options_table[] = {
     {"allocator_options", BG_OPT_NODE, ARENA(allocator_options), "", 0, 0, NULL,
      "options of the allocator"},
     {"budget", BG_OPT_NODE, ARENA(budget), "", 0, 0, NULL,
-     "{kind: mean-weight-bits | bytes | bops-hawq | bops-detailed, values: [...]}"},
+     "{kind: mean-weight-bits | bytes | bops-hawq | bops-detailed | latency, values: [...]}"},
+    {"latency", BG_OPT_TEXT, ARENA(latency), "''", 0, 0, NULL,
+     "table for a budget of that kind (bitgrad bench latency writes one)"},
     {"activation_bits", BG_OPT_INT, ARENA(activation_bits), "8", 0, BG_BITS_MAX, NULL,
      "of every layer's input; 0 = chosen too. Where a criterion says nothing of activations they "
      "then all have the width that everything could have within the budget"},
@@ -293,6 +295,7 @@ void bg_arena_close(struct bg_arena *arena)
     bg_free((void *)arena->names);
     bg_free(arena->pinned);
     bg_free(arena->group);
+    bg_latency_free(&arena->latency);
     bg_free(arena->proposal);
     bg_free(arena->score);
     bg_free(arena->trial);

@@ -19,6 +19,7 @@ struct bg_bench_setup {
     const char *variants; /* "f32/exact,W8A8/fast"; NULL: the bench's own */
     const char *plan, *compute;
     const char *figure; /* SVG to write, NULL = none */
+    const char *table;  /* latency table to write, NULL = none */
     int64_t batch, threads, steps;
     int64_t height, width, channels;
     bool json;

@@ -3,12 +3,14 @@
  * Bytes are those of tensors and dense weights, each counted once. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/int_conv.h"
 #include "core/mem.h"
 #include "core/train_conv.h"
 #include "experiments/bench_ceiling.h"
 #include "experiments/bench_variant.h"
+#include "experiments/latency_file.h"
 
 #define LAYER_SECONDS   0.6
 #define CEILING_SECONDS 2.0
@@ -326,6 +328,41 @@ static void print_text(const struct table *table)
     print_totals(table);
 }
 
+static double forward_min(const struct table *table, const char *layer, enum arithmetic of)
+{
+    for (int i = 0; i < table->rows; i++) {
+        const struct pass *pass = &passes[table->row[i].pass];
+        if (pass->arithmetic == of && pass->direction == FORWARD &&
+            !strcmp(table->row[i].layer, layer))
+            return table->row[i].min;
+    }
+    return 0;
+}
+
+/* Forward passes alone, by minima. */
+static enum bg_status write_table(const struct table *table, const struct bg_graph *graph)
+{
+    const struct bg_bench_setup *setup = table->setup;
+    int layers = bg_graph_layer_count(graph);
+    struct bg_latency_row *rows = NULL;
+    char note[512];
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_alloc(&rows, layers, sizeof *rows));
+    for (int i = 0; i < layers; i++) {
+        const char *name = bg_node_name(bg_graph_layer(graph, i));
+        rows[i] = (struct bg_latency_row){name, forward_min(table, name, F32),
+                                          forward_min(table, name, INTEGER)};
+    }
+    (void)snprintf(note, sizeof note,
+                   "%s, batch %lld, %lld threads: seconds of a forward pass, least of several",
+                   setup->model, (long long)setup->batch, (long long)setup->threads);
+    TRY(bg_latency_write(setup->table, note, rows, layers));
+out:
+    bg_free(rows);
+    return rc;
+}
+
 enum bg_status bg_bench_layers(const struct bg_bench_setup *setup)
 {
     struct table table = {.setup = setup};
@@ -341,6 +378,8 @@ enum bg_status bg_bench_layers(const struct bg_bench_setup *setup)
     for (int i = 0; i < layers; i++)
         TRY(time_layer(&table, bg_graph_layer(net->graph, i), i > 0));
     TRY(bg_bench_ceilings_measure(&table.ceilings, CEILING_SECONDS));
+    if (setup->table)
+        TRY(write_table(&table, net->graph));
     if (setup->json)
         TRY(print_json(&table));
     else

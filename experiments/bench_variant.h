@@ -31,7 +31,7 @@ struct bg_bench_variant {
 };
 
 /* Reads "plan/compute,plan/compute" into name, plan_text and compute of out[0 to *count - 1]. A
- * plan is f32, W4A8 and the like, or a plan file without a comma in its name. */
+ * plan is f32, W4A8 or W4A8G8 and the like, or a plan file without a comma in its name. */
 BG_MUST enum bg_status bg_bench_variants_parse(const char *text, struct bg_bench_variant *out,
                                                int *count);
 /* --variants, or --plan and --compute, or `fallback`. */

@@ -124,16 +124,19 @@ out:
     return rc;
 }
 
-/* "W4A8": bits of weights and activations. */
-static bool read_bits(const char *text, int *weight, int *activation)
+/* "W4A8" or "W4A8G8": bits of weights, activations and output gradients. */
+static bool read_bits(const char *text, int bits[3])
 {
     int end = 0;
-    return sscanf(text, "W%2dA%2d%n", weight, activation, &end) == 2 && text[end] == '\0';
+    if (sscanf(text, "W%2dA%2dG%2d%n", &bits[0], &bits[1], &bits[2], &end) == 3)
+        return text[end] == '\0';
+    bits[2] = 0;
+    return sscanf(text, "W%2dA%2d%n", &bits[0], &bits[1], &end) == 2 && text[end] == '\0';
 }
 
 enum bg_status bg_bench_plan(const char *text, const struct bg_net *net, struct bg_plan *out)
 {
-    int weight = 0, activation = 0;
+    int bits[3] = {0, 0, 0};
     char *content = NULL;
     size_t length = 0;
     enum bg_status rc = BG_OK;
@@ -141,8 +144,10 @@ enum bg_status bg_bench_plan(const char *text, const struct bg_net *net, struct 
     *out = (struct bg_plan){0};
     if (!strcmp(text, "f32"))
         goto out;
-    if (read_bits(text, &weight, &activation)) {
-        TRY(bg_net_plan(net, weight, activation, out));
+    if (read_bits(text, bits)) {
+        TRY(bg_net_plan(net, bits[0], bits[1], out));
+        for (int i = 0; i < out->count; i++)
+            out->layer[i].spec[BG_ROLE_OUT_GRAD] = bg_spec_integer(bits[2], false);
     } else if (!bg_file_exists(text)) {
         FAIL(BG_E_USAGE, "bench: plan '%s' is not f32, bits like W8A8, or a file", text);
     } else {

@@ -9,7 +9,8 @@
 #include "core/mem.h"
 #include "experiments/run.h"
 
-#define CHECKPOINT_SCHEMA 2
+#define CHECKPOINT_SCHEMA 3
+#define CHECKPOINT_OLD    2 /* its network is read, its position is not */
 #define OBJECT_BYTES_MAX  ((int64_t)1 << 33)
 
 static enum bg_status write_plan(const struct bg_run *run, struct bg_h5 *file)
@@ -161,8 +162,9 @@ static enum bg_status check_header(struct bg_h5 *file, int *stage)
     if (strcmp(kind, "checkpoint") != 0)
         FAIL(BG_E_DATA, "kind is '%s', expected 'checkpoint'", kind);
     TRY(bg_h5_get_int(file, "", "schema", &schema));
-    if (schema != CHECKPOINT_SCHEMA)
-        FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d", (long long)schema, CHECKPOINT_SCHEMA);
+    if (schema != CHECKPOINT_SCHEMA && schema != CHECKPOINT_OLD)
+        FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d and %d", (long long)schema,
+             CHECKPOINT_OLD, CHECKPOINT_SCHEMA);
     TRY(bg_h5_get_int(file, "", "complete", &complete));
     if (complete != 1)
         FAIL(BG_E_DATA, "not complete");
@@ -218,6 +220,11 @@ static enum bg_status load_position(struct bg_run *run, struct bg_h5 *file, int 
 {
     int64_t counts[BG_RECORD_COUNTS], dims[1] = {BG_RECORD_COUNTS};
     enum bg_status rc = BG_OK;
+    int64_t schema = 0;
+    TRY(bg_h5_get_int(file, "", "schema", &schema));
+    if (schema != CHECKPOINT_SCHEMA)
+        FAIL(BG_E_DATA, "schema %lld, a run goes on from schema %d alone; begin it anew",
+             (long long)schema, CHECKPOINT_SCHEMA);
     if (stage > run->recipe->stages)
         FAIL(BG_E_DATA, "stage %d, the recipe has %d", stage, run->recipe->stages);
     TRY(bg_h5_read(file, "record/counts", BG_H5_S64, 1, dims, counts, sizeof counts));

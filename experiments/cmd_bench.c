@@ -82,12 +82,15 @@ static enum bg_status bench_main(int argc, char **argv)
     take_text(&arguments, "plan", &setup.plan);
     take_text(&arguments, "compute", &setup.compute);
     take_text(&arguments, "figure", &setup.figure);
+    take_text(&arguments, "table", &setup.table);
     setup.channels = word->channels;
     setup.json = bg_arguments_get(&arguments, "json") != NULL;
     TRY(read_image(bg_arguments_get(&arguments, "image"), &setup));
     TRY(bg_arguments_int(&arguments, "batch", 1, 65536, word->batch, &setup.batch));
     TRY(bg_arguments_int(&arguments, "threads", 1, 256, 2, &setup.threads));
     TRY(bg_arguments_int(&arguments, "steps", 1, STEPS_MAX, word->steps, &setup.steps));
+    if (setup.table && word->run != bg_bench_layers)
+        FAIL(BG_E_USAGE, "bench %s writes no latency table; bench layers does", word->name);
     if (setup.figure && word->run != bg_bench_scale)
         FAIL(BG_E_USAGE, "bench %s draws no figure; bench scale does", word->name);
     bg_threads_set((int)setup.threads);
@@ -103,7 +106,7 @@ static const struct bg_argument bench_arguments[] = {
     {"image", "HxWxC", "of a sample; default 28x28x1, ops 28x28x16"},
     {"threads", "N", "of the math loops; default 2"},
     {"variants", "PLAN/COMPUTE,...",
-     "what is compared; a plan is f32, W8A8, W4A4 or the like, or a file; compute is fast, exact "
+     "what is compared; a plan is f32, W8A8, W4A4G8 or the like, or a file; compute is fast, exact "
      "or reference; default f32/exact,W8A8/fast"},
     {"plan", "PLAN", "of a single variant; default f32"},
     {"compute", "WORD", "of a single variant; default fast"},
@@ -111,6 +114,8 @@ static const struct bg_argument bench_arguments[] = {
     {"steps", "N",
      "timed steps or runs of each, at least; default 20, ops 100, profile 40, scale 2"},
     {"figure", "FILE.svg", "scale: draws the table, with its data beside it"},
+    {"table", "FILE.tsv",
+     "layers: writes seconds per layer and bits, for budgets of latency; often with --batch 1"},
     {"json", NULL, "one JSON object"},
     {NULL, NULL, NULL}};
 
@@ -122,7 +127,10 @@ const struct bg_command bg_cmd_bench = {
     .details =
         "step     whole training steps: forward, loss, backward, update\n"
         "layers   each convolution and linear layer by pass and arithmetic, against the rates of\n"
-        "         multiplication and memory measured on the spot\n"
+        "         multiplication and memory measured on the spot; --table is for budgets of "
+        "latency:\n"
+        "         on a CPU 1 to 8 bits take the same time, so that it tells f32 from integers "
+        "alone\n"
         "ops      elementwise passes, in ns per element and GB/s\n"
         "profile  a step with all gradients observed against one without\n"
         "eval     images per second in f32, on simulated codes and by the integer program\n"

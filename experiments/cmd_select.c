@@ -9,6 +9,7 @@
 #include "experiments/arguments.h"
 #include "experiments/print_json.h"
 #include "experiments/replay.h"
+#include "experiments/residuals.h"
 
 extern const struct bg_command bg_cmd_select;
 
@@ -19,7 +20,8 @@ struct answer {
     struct bg_plan plan;           /* count 0 = none */
     struct bg_text text;           /* of the plan */
     int k;
-    char why[512]; /* there is no plan */
+    struct bg_budget_report budget; /* of search: budget */
+    char why[512];                  /* there is no plan */
 };
 
 static int place_of(const struct bg_ranking *ranking, int layer)
@@ -52,6 +54,24 @@ static json_t *json_penalties(const struct bg_replay *replay, const struct bg_pe
     return rows;
 }
 
+static bool is_budget(const struct bg_replay *replay)
+{
+    return replay->round.options.search == BG_SEARCH_BUDGET;
+}
+
+static json_t *json_budgets(const struct answer *answer)
+{
+    const struct bg_budget_report *report = &answer->budget;
+    json_t *budgets = json_array();
+    for (int k = 0; k < report->budgets; k++)
+        json_array_append_new(budgets, json_pack("{s:s, s:f, s:f}", "kind",
+                                                 bg_budget_names[report->budget[k].kind], "limit",
+                                                 report->budget[k].value, "cost", report->cost[k]));
+    return json_pack("{s:o, s:o, s:o, s:b}", "budgets", budgets, "objective",
+                     number(report->objective), "bound", number(report->bound), "optimal",
+                     (int)report->optimal);
+}
+
 static enum bg_status print_json(const struct bg_replay *replay, const struct answer *answer)
 {
     json_t *root = json_object(), *layers = json_array();
@@ -68,7 +88,12 @@ static enum bg_status print_json(const struct bg_replay *replay, const struct an
     json_object_set_new(root, "policy", json_string(replay->recipe->policy->name));
     json_object_set_new(root, "statistic", json_string(answer->ranking.note));
     json_object_set_new(root, "ranking", layers);
-    json_object_set_new(root, "chosen", answer->plan.count ? json_integer(answer->k) : json_null());
+    json_object_set_new(root, "round", json_integer(replay->round.number + 1));
+    json_object_set_new(root, "chosen",
+                        answer->plan.count && !is_budget(replay) ? json_integer(answer->k)
+                                                                 : json_null());
+    if (is_budget(replay))
+        json_object_set_new(root, "allocation", json_budgets(answer));
     json_object_set_new(root, "plan",
                         answer->plan.count ? json_string(bg_text_string(&answer->text))
                                            : json_null());
@@ -98,6 +123,16 @@ static void print_penalties(const struct bg_replay *replay, const struct bg_pena
         printf("%s\n", penalties->silent);
 }
 
+static void print_budget(const struct bg_replay *replay, const struct answer *answer)
+{
+    struct bg_text text;
+    bg_text_init(&text, 4096);
+    bg_select_budget_text(&answer->budget, &text);
+    printf("\nplan by %s: %s\n%s", replay->recipe->budget.allocator->name, bg_text_string(&text),
+           bg_text_string(&answer->text));
+    bg_text_free(&text);
+}
+
 static void print_text(const struct bg_replay *replay, const struct answer *answer)
 {
     printf("%-20s %10s %12s %6s\n", "layer", "weights", "score", "rank");
@@ -114,9 +149,11 @@ static void print_text(const struct bg_replay *replay, const struct answer *answ
     printf("policy: %s\nstatistic: %s\n", replay->recipe->policy->name, answer->ranking.note);
     if (answer->penalties.value)
         print_penalties(replay, &answer->penalties);
-    if (answer->plan.count)
+    if (answer->plan.count && is_budget(replay))
+        print_budget(replay, answer);
+    else if (answer->plan.count)
         printf("\nplan with %d of %d ranked layers at %lld bits:\n%s", answer->k,
-               answer->ranking.count, (long long)replay->recipe->select.second_bits,
+               answer->ranking.count, (long long)replay->round.options.second_bits,
                bg_text_string(&answer->text));
     else
         printf("\nno plan: %s\n", answer->why);
@@ -125,18 +162,27 @@ static void print_text(const struct bg_replay *replay, const struct answer *answ
 /* A ranking is an answer too: a search the run cannot answer leaves the plan out. */
 static enum bg_status find_plan(const struct bg_replay *replay, struct answer *answer)
 {
-    enum bg_status rc = bg_replay_prefix(replay, &answer->ranking, &answer->k);
-    if (rc == BG_E_DATA) {
-        (void)snprintf(answer->why, sizeof answer->why, "%s", bg_error());
-        return BG_OK;
+    enum bg_status rc = BG_OK;
+    if (is_budget(replay)) {
+        TRY(bg_select_budget_plan(&replay->round, replay->net, &replay->data, &answer->plan,
+                                  &answer->budget));
+    } else {
+        rc = bg_replay_prefix(replay, &answer->ranking, &answer->k);
+        if (rc == BG_E_DATA) {
+            (void)snprintf(answer->why, sizeof answer->why, "%s", bg_error());
+            return BG_OK;
+        }
+        TRY(rc);
+        TRY(bg_select_prefix_plan(&replay->round, &replay->data, &answer->ranking, answer->k,
+                                  &answer->plan));
     }
-    TRY(rc);
-    TRY(bg_select_plan(&replay->recipe->select, replay->data.names, &answer->ranking, answer->k,
-                       &answer->plan));
+    TRY(bg_residuals_plan(replay->recipe, &replay->record,
+                          replay->round.number * replay->recipe->select.every, &answer->plan));
     if (replay->recipe->quantize.requant > 0)
         TRY(bg_text_copy(
             answer->plan.requant, sizeof answer->plan.requant,
             bg_requant_mode_name((enum bg_requant_mode)(replay->recipe->quantize.requant - 1))));
+    bg_recipe_fill_gradients(&replay->recipe->quantize, &answer->plan);
     bg_plan_print(&answer->plan, &answer->text);
     TRY(bg_text_check(&answer->text));
 out:
@@ -181,13 +227,16 @@ static enum bg_status select_main(int argc, char **argv)
     struct bg_arguments arguments;
     struct bg_replay replay = {.recipe = NULL};
     struct answer answer = {.k = 0};
+    int64_t round = 0;
     enum bg_status rc = BG_OK;
 
     bg_text_init(&answer.text, 1 << 24);
     TRY(bg_arguments_read(&arguments, &bg_cmd_select, argc, argv, 1, -1));
     if (arguments.done)
         goto out;
-    TRY(bg_replay_open(&replay, arguments.at[0], arguments.at + 1, arguments.count - 1));
+    TRY(bg_arguments_int(&arguments, "round", 1, BG_SELECT_ROUNDS, 0, &round));
+    TRY(bg_replay_open(&replay, arguments.at[0], (int)round, arguments.at + 1,
+                       arguments.count - 1));
     TRY(answer_all(&arguments, &replay, &answer));
 out:
     bg_text_free(&answer.text);
@@ -200,6 +249,7 @@ out:
 
 static const struct bg_argument select_arguments[] = {
     {"penalties", NULL, "also what each number of bits would cost by this policy"},
+    {"round", "N", "of a run that selects several times (select.every); the last by default"},
     {"out", "PLAN", "write the plan to a new file"},
     {"json", NULL, "one JSON object"},
     {NULL, NULL, NULL}};

@@ -14,12 +14,10 @@
 
 #define ERRORS_LIMIT   (64 << 10)
 #define RESOLVED_LIMIT (1 << 20)
-#define TABLE_ROWS     64
 #define METHODS_MAX    64
 #define ERRORS_SHOWN   50
 
-/* Keeps "there were errors" apart from failures that end the reading at once. */
-static enum bg_status collect(enum bg_status rc, const struct bg_text *errors, size_t before)
+enum bg_status bg_recipe_soft(enum bg_status rc, const struct bg_text *errors, size_t before)
 {
     if (rc == BG_E_DATA && errors->length == before)
         return rc; /* a sentence without a line of its own */
@@ -29,7 +27,7 @@ static enum bg_status collect(enum bg_status rc, const struct bg_text *errors, s
 #define READ(expression_)                                                                          \
     do {                                                                                           \
         size_t before_ = errors->length;                                                           \
-        TRY(collect((expression_), errors, before_));                                              \
+        TRY(bg_recipe_soft((expression_), errors, before_));                                       \
     } while (0)
 
 static enum bg_status read_stages(struct bg_recipe *recipe, struct bg_text *errors)
@@ -64,6 +62,14 @@ bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage)
         if (recipe->stage[i] == stage)
             return true;
     return false;
+}
+
+int bg_recipe_rounds(const struct bg_recipe *recipe)
+{
+    if (!bg_recipe_has_stage(recipe, BG_STAGE_SELECT) ||
+        !bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))
+        return 1;
+    return bg_select_rounds(&recipe->select, recipe->finetune.epochs);
 }
 
 static void check_name(const struct bg_recipe *recipe, struct bg_text *errors)
@@ -153,6 +159,25 @@ out:
     return rc;
 }
 
+/* Several selections need fine-tuning between them. */
+static void check_rounds(const struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_yaml *node = recipe->top.select;
+    int64_t epochs = recipe->finetune.epochs, every = recipe->select.every;
+    if (!node)
+        node = bg_document_root(recipe->document);
+    if (every == 0 || !bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
+        return;
+    if (!bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))
+        bg_options_error(errors, node, "select.every", "there is no finetune stage to divide");
+    if ((epochs + every - 1) / every > BG_SELECT_ROUNDS)
+        bg_options_error(errors, node, "select.every",
+                         "%lld epochs in parts of %lld, limit is %d parts", (long long)epochs,
+                         (long long)every, BG_SELECT_ROUNDS);
+    if (*recipe->select.plan)
+        bg_options_error(errors, node, "select.every", "a plan file is not selected again");
+}
+
 static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *errors)
 {
     const struct bg_recipe_top *top = &recipe->top;
@@ -165,6 +190,10 @@ static enum bg_status read_methods(struct bg_recipe *recipe, struct bg_text *err
     if (has_policy(recipe, errors))
         READ(bg_select_choose(recipe->select.policy, recipe->select.options, "select.options",
                               &recipe->policy, &recipe->policy_options, errors));
+    READ(bg_budget_choose(&recipe->select,
+                          top->select ? top->select : bg_document_root(recipe->document),
+                          &recipe->budget, errors));
+    check_rounds(recipe, errors);
     TRY(check_update(&recipe->train, "train", top->train, errors));
     TRY(check_update(&recipe->finetune, "finetune", top->finetune, errors));
     TRY(read_measures(recipe, errors));
@@ -175,7 +204,9 @@ out:
 bool bg_recipe_trains_quantized(const struct bg_recipe *recipe)
 {
     const struct bg_quantize_section *quantize = &recipe->quantize;
-    return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0;
+    bool gradients = quantize->gradient_bits > 0 || quantize->weight_gradient_bits > 0;
+    return *quantize->plan || quantize->weight_bits > 0 || quantize->activation_bits > 0 ||
+           (gradients && bg_recipe_has_stage(recipe, BG_STAGE_TRAIN));
 }
 
 /* Two sayings of the same bits. */
@@ -188,7 +219,8 @@ static void check_plans(const struct bg_recipe *recipe, const struct bg_yaml *at
     if (quantize->weight_bits || quantize->activation_bits)
         bg_options_error(errors, at, "quantize",
                          "plan says all bits: leave weight_bits and activation_bits out");
-    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
+    if (*recipe->select.plan && bg_recipe_has_stage(recipe, BG_STAGE_SELECT) &&
+        strcmp(recipe->select.plan, quantize->plan) != 0)
         bg_options_error(errors, at, "select",
                          "quantize.plan and select.plan: a run takes one plan file");
 }
@@ -208,7 +240,11 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             errors, node ? node : root, "stages",
             "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
             "for a trained network");
+    bg_recipe_check_gradients(&recipe->quantize, node ? node : root, errors);
     check_plans(recipe, node ? node : root, errors);
+    if (recipe->residual.asked && selects && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
+        bg_options_error(errors, recipe->select.residual, "select.residual",
+                         "needs the train stage, whose updates it reads");
 }
 
 static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *errors)
@@ -229,129 +265,15 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
                          errors));
     READ(bg_options_read(top->select, bg_select_options_table, NULL, "select", &recipe->select,
                          errors));
+    recipe->residual.asked = recipe->select.residual != NULL;
+    READ(bg_options_read(recipe->select.residual, bg_residual_options_table, NULL,
+                         "select.residual", &recipe->residual, errors));
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
     READ(bg_options_read(top->verify, bg_verify_table, NULL, "verify", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));
     READ(bg_options_read(top->report, bg_report_table, NULL, "report", recipe, errors));
     check_stages(recipe, errors);
     TRY(read_methods(recipe, errors));
-out:
-    return rc;
-}
-
-/* Prints a table's rows but the subtrees, which their readers print. */
-static void print_plain(const struct bg_option *table, const void *options, int indent,
-                        struct bg_text *text)
-{
-    struct bg_option plain[TABLE_ROWS + 1];
-    int count = 0;
-    memset(plain, 0, sizeof plain);
-    for (int i = 0; table && table[i].key && count < TABLE_ROWS; i++)
-        if (table[i].type != BG_OPT_NODE)
-            plain[count++] = table[i];
-    bg_options_print(plain, options, indent, text);
-}
-
-static bool is_empty(const struct bg_option *table)
-{
-    return !table || !table[0].key;
-}
-
-static void print_method(const char *key, const char *name, const struct bg_option *table,
-                         const void *options, struct bg_text *text)
-{
-    bg_text_add(text, "  %s:\n    name: %s\n", key, name);
-    if (!is_empty(table))
-        print_plain(table, options, 4, text);
-}
-
-/* A method's own subtrees stand as they were written: its reader takes them so. */
-static void print_options(const struct bg_option *table, const void *options, struct bg_text *text)
-{
-    if (is_empty(table))
-        return;
-    bg_text_add(text, "  options:\n");
-    bg_options_print(table, options, 4, text);
-}
-
-/* One subtree of a section, as it was written. */
-static void print_node(const struct bg_option *table, const char *key, const void *options,
-                       struct bg_text *text)
-{
-    struct bg_option one[2] = {{.key = NULL}, {.key = NULL}};
-    for (int i = 0; table[i].key; i++)
-        if (!strcmp(table[i].key, key))
-            one[0] = table[i];
-    bg_options_print(one, options, 2, text);
-}
-
-static enum bg_status print_training(const char *section, const struct bg_train_options *train,
-                                     struct bg_text *text, struct bg_text *errors)
-{
-    const struct bg_update_method *method = NULL;
-    void *options = NULL;
-    enum bg_status rc = BG_OK;
-    bg_text_add(text, "%s:\n", section);
-    print_plain(bg_train_options_table, train, 2, text);
-    TRY(bg_update_choose(train->update, train->update_options, section, &method, &options, errors));
-    print_options(method->options, options, text);
-    if (train->updates)
-        print_node(bg_train_options_table, "updates", train, text);
-out:
-    bg_free(options);
-    return rc;
-}
-
-static enum bg_status print_resolved(struct bg_recipe *recipe, struct bg_text *errors)
-{
-    struct bg_text *text = &recipe->resolved;
-    enum bg_status rc = BG_OK;
-    TRY(print_training("train", &recipe->train, text, errors));
-    bg_text_add(text, "profile:\n");
-    print_plain(bg_profile_table, &recipe->profile, 2, text);
-    if (recipe->measures.count > 0) {
-        bg_text_add(text, "  measures:\n");
-        bg_measure_list_print(&recipe->measures, 4, text);
-    }
-    bg_text_add(text, "quantize:\n");
-    print_plain(bg_quantize_table, &recipe->quantize, 2, text);
-    print_method("weight_range", recipe->weight_range->name, recipe->weight_range->options,
-                 recipe->weight_range_options, text);
-    print_method("activation_range", recipe->activation_range->name,
-                 recipe->activation_range->options, recipe->activation_range_options, text);
-    bg_text_add(text, "select:\n");
-    print_plain(bg_select_options_table, &recipe->select, 2, text);
-    print_options(recipe->policy->options, recipe->policy_options, text);
-    TRY(print_training("finetune", &recipe->finetune, text, errors));
-    bg_text_add(text, "evaluate:\n");
-    print_plain(bg_evaluate_table, recipe, 2, text);
-    bg_text_add(text, "verify:\n");
-    print_plain(bg_verify_table, recipe, 2, text);
-    bg_text_add(text, "checkpoint:\n");
-    print_plain(bg_checkpoint_table, recipe, 2, text);
-    bg_text_add(text, "report:\n");
-    print_plain(bg_report_table, recipe, 2, text);
-out:
-    return rc;
-}
-
-/* The sections whose readers print while they read: their errors join the others. */
-static enum bg_status print_foreign(struct bg_recipe *recipe, struct bg_text *errors)
-{
-    struct bg_text *text = &recipe->resolved;
-    enum bg_status rc = BG_OK;
-    print_plain(bg_top_table, &recipe->top, 0, text);
-    bg_text_add(text, "data:\n");
-    if (recipe->top.data)
-        READ(bg_data_print_section(recipe->top.data, 2, text, errors));
-    else
-        bg_options_error(errors, bg_document_root(recipe->document), "data", "section is missing");
-    bg_text_add(text, "network:\n");
-    if (recipe->top.network)
-        READ(bg_net_print_section(recipe->top.network, 2, text, errors));
-    else
-        bg_options_error(errors, bg_document_root(recipe->document), "network",
-                         "section is missing");
 out:
     return rc;
 }
@@ -392,11 +314,11 @@ enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path, char *co
         TRY(bg_yaml_override(recipe->document, overrides[i]));
     rc = read_sections(recipe, &errors);
     if (rc == BG_OK)
-        rc = print_foreign(recipe, &errors);
+        rc = bg_recipe_print_foreign(recipe, &errors);
     if (rc != BG_OK && !errors.failed) /* a list that overflowed is an answer by itself */
         goto out;
     TRY(report_errors(&errors, path));
-    TRY(print_resolved(recipe, &errors));
+    TRY(bg_recipe_print_own(recipe, &errors));
     TRY(report_errors(&errors, path));
     TRY(bg_text_check(&recipe->resolved));
     *out = recipe;
@@ -415,6 +337,7 @@ void bg_recipe_free(struct bg_recipe *recipe)
     bg_free(recipe->activation_range_options);
     bg_free(recipe->policy_options);
     bg_measure_list_free(&recipe->measures);
+    bg_budget_choice_free(&recipe->budget);
     bg_text_free(&recipe->resolved);
     bg_document_free(recipe->document);
     bg_free(recipe);
@@ -422,10 +345,11 @@ void bg_recipe_free(struct bg_recipe *recipe)
 
 struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe)
 {
-    return (struct bg_quantize_options){.weight_range = recipe->weight_range,
-                                        .activation_range = recipe->activation_range,
-                                        .weight_range_options = recipe->weight_range_options,
-                                        .activation_range_options =
-                                            recipe->activation_range_options,
-                                        .rounding = (enum bg_rounding)recipe->quantize.rounding};
+    return (struct bg_quantize_options){
+        .weight_range = recipe->weight_range,
+        .activation_range = recipe->activation_range,
+        .weight_range_options = recipe->weight_range_options,
+        .activation_range_options = recipe->activation_range_options,
+        .rounding = (enum bg_rounding)recipe->quantize.rounding,
+        .gradient_rounding = (enum bg_rounding)recipe->quantize.gradient_rounding};
 }

@@ -8,6 +8,8 @@
 #include "core/method.h"
 #include "core/options.h"
 #include "core/yaml.h"
+#include "policies/budget_select.h"
+#include "policies/residual_bits.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
 
@@ -42,6 +44,10 @@ struct bg_quantize_section {
     char plan[BG_OPTION_TEXT]; /* train in the bits of this plan from the start; "" = see below */
     /* without a plan: train in these from the start, first and last layer in edge_bits */
     int64_t weight_bits, activation_bits, edge_bits; /* 0 = f32; edge_bits 0 = as the others */
+    /* of all layers, where a plan leaves g and dw at f32; 0 = as the compute has them */
+    int64_t gradient_bits, weight_gradient_bits;
+    int gradient_rounding; /* enum bg_rounding */
+    int gradient_scale;    /* 0 = per tensor, 1 = per output channel */
 };
 
 /* The top level as the table reads it. */
@@ -63,6 +69,7 @@ struct bg_recipe {
     struct bg_profile_options profile;
     struct bg_quantize_section quantize;
     struct bg_select_options select;
+    struct bg_residual_options residual; /* of select.residual */
     int64_t eval_batch;
     int64_t verify_images, verify_batch;
     int64_t every_epochs, every_steps; /* checkpoints; 0 = never */
@@ -73,7 +80,8 @@ struct bg_recipe {
     const struct bg_select_method *policy;
     void *policy_options;
     struct bg_measure_list measures;
-    int candidates; /* of profile.candidates, ascending */
+    struct bg_budget_choice budget; /* of select.search: budget */
+    int candidates;                 /* of profile.candidates, ascending */
     int candidate_bits[BG_CANDIDATES_MAX];
     struct bg_text resolved; /* the recipe with every default filled in */
 };
@@ -86,8 +94,15 @@ bool bg_recipe_trains_quantized(const struct bg_recipe *recipe);
 BG_MUST enum bg_status bg_recipe_read(struct bg_recipe **out, const char *path,
                                       char *const *overrides, int count);
 void bg_recipe_free(struct bg_recipe *recipe); /* takes NULL */
+/* Selections of a run: 1, or as many as select.every divides fine-tuning into. */
+int bg_recipe_rounds(const struct bg_recipe *recipe);
 bool bg_recipe_has_stage(const struct bg_recipe *recipe, enum bg_stage stage);
 struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *recipe);
+/* recipe_gradients.c: the section's bits of gradients into what a plan leaves at f32. */
+void bg_recipe_fill_gradients(const struct bg_quantize_section *quantize, struct bg_plan *plan);
+/* Adds a line for bits that gradients do not have. */
+void bg_recipe_check_gradients(const struct bg_quantize_section *quantize, const struct bg_yaml *at,
+                               struct bg_text *errors);
 /* "train.epochs: 5 against 6" into out; false when both texts say the same. */
 BG_MUST enum bg_status bg_recipe_difference(const char *path, const char *then, const char *now,
                                             bool *differ, char out[512]);

@@ -12,6 +12,8 @@
 static const char *const compute_names[] = {"exact", "reference", "fast", NULL};
 /* bg_rounding_names has no final NULL; weights and activations round to nearest in forward. */
 static const char *const rounding_names[] = {"nearest", NULL};
+static const char *const gradient_rounding_names[] = {"nearest", "stochastic", NULL};
+static const char *const gradient_scale_names[] = {"tensor", "channel", NULL};
 static const char *const requant_names[] = {"plan",         "f32-rne",  "fixed-single",
                                             "fixed-double", "pow2-rne", NULL};
 
@@ -95,6 +97,16 @@ const struct bg_option bg_quantize_table[] = {
     {"edge_bits", BG_OPT_INT, QUANTIZE(edge_bits), "8", 0, BG_BITS_MAX, NULL,
      "first and last layer in so many bits instead, where the others are quantized; 0 = as the "
      "others"},
+    {"gradient_bits", BG_OPT_INT, QUANTIZE(gradient_bits), "0", 0, BG_BITS_MAX, NULL,
+     "train and fine-tune with output gradients of all layers in so many bits, 2 to 16, where a "
+     "plan "
+     "leaves g at f32; 0 = as the compute has them"},
+    {"weight_gradient_bits", BG_OPT_INT, QUANTIZE(weight_gradient_bits), "0", 0, BG_BITS_MAX, NULL,
+     "the same of weight gradients (dw), as updates take them"},
+    {"gradient_rounding", BG_OPT_CHOICE, QUANTIZE(gradient_rounding), "nearest", 0, 0,
+     gradient_rounding_names, "of both, plans' own too"},
+    {"gradient_scale", BG_OPT_CHOICE, QUANTIZE(gradient_scale), "tensor", 0, 0,
+     gradient_scale_names, "whether each output channel has a step of its own, in both"},
     {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
 const struct bg_option bg_evaluate_table[] = {{"batch", BG_OPT_INT,
@@ -121,19 +133,21 @@ const struct bg_option bg_report_table[] = {{"figures", BG_OPT_BOOL,
                                              NULL, "draw figures with gnuplot"},
                                             {NULL, BG_OPT_INT, 0, NULL, 0, 0, NULL, NULL}};
 
-const struct bg_recipe_section bg_recipe_sections[] = {{"", bg_top_table},
-                                                       {"data", bg_data_options_table},
-                                                       {"train", bg_train_options_table},
-                                                       {"profile", bg_profile_table},
-                                                       {"quantize", bg_quantize_table},
-                                                       {"select", bg_select_options_table},
-                                                       {"finetune", bg_train_options_table},
-                                                       {"evaluate", bg_evaluate_table},
-                                                       {"verify", bg_verify_table},
-                                                       {"checkpoint", bg_checkpoint_table},
-                                                       {"report", bg_report_table},
-                                                       {"arena", bg_arena_options_table},
-                                                       {NULL, NULL}};
+const struct bg_recipe_section bg_recipe_sections[] = {
+    {"", bg_top_table},
+    {"data", bg_data_options_table},
+    {"train", bg_train_options_table},
+    {"profile", bg_profile_table},
+    {"quantize", bg_quantize_table},
+    {"select", bg_select_options_table},
+    {"select.residual", bg_residual_options_table},
+    {"finetune", bg_train_options_table},
+    {"evaluate", bg_evaluate_table},
+    {"verify", bg_verify_table},
+    {"checkpoint", bg_checkpoint_table},
+    {"report", bg_report_table},
+    {"arena", bg_arena_options_table},
+    {NULL, NULL}};
 
 const struct bg_recipe_section *bg_recipe_section_find(const char *name)
 {

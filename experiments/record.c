@@ -1,6 +1,7 @@
 /* The record in memory. */
 #include "experiments/record.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,6 +62,40 @@ static const struct bg_column integer_columns[] = {
     I("images"), I("correct"), I("outputs"), I("differ"), I("mistrusted"),
     I("hash_0"), I("hash_1"),  I("hash_2"),  I("hash_3"), END};
 
+static const struct bg_column round_columns[] = {I("measures"),     I("ranking"), I("search"),
+                                                 I("rows"),         I("cycles"),  I("along"),
+                                                 I("along_cycles"), I("step"),    END};
+static const struct bg_column budget_columns[] = {
+    I("round"), I("kind"), R("limit"), R("cost"), R("objective"), R("bound"), I("optimal"), END};
+static const struct bg_column update_columns[] = {I("layer"),       I("stage"),
+                                                  I("epoch"),       I("method"),
+                                                  I("weight_bits"), I("below_bits"),
+                                                  I("updates"),     I("written"),
+                                                  I("lost"),        I("saturated"),
+                                                  I("beyond"),      R("lr"),
+                                                  R("unit"),        I("sampled"),
+                                                  R("mean_step"),   I("steps_none"),
+                                                  I("steps_0"),     I("steps_1"),
+                                                  I("steps_2"),     I("steps_3"),
+                                                  I("steps_4"),     I("steps_5"),
+                                                  I("steps_6"),     I("steps_7"),
+                                                  I("steps_8"),     I("steps_9"),
+                                                  I("steps_10"),    I("steps_11"),
+                                                  I("steps_12"),    I("steps_13"),
+                                                  I("steps_14"),    I("steps_15"),
+                                                  I("steps_16"),    I("steps_17"),
+                                                  I("steps_18"),    I("steps_19"),
+                                                  I("steps_20"),    I("steps_21"),
+                                                  I("steps_22"),    I("steps_23"),
+                                                  I("steps_24"),    I("steps_25"),
+                                                  I("steps_26"),    I("steps_27"),
+                                                  I("steps_28"),    END};
+static const struct bg_column memory_columns[] = {
+    I("layer"), I("stage"),    I("integer"), I("weights"),  I("codes"),
+    I("below"), I("momentum"), I("f32"),     I("gradient"), END};
+static_assert(sizeof update_columns / sizeof update_columns[0] == BG_UPDATE_END + 1,
+              "a column for each number of an update's row");
+
 static const struct {
     const char *path;
     const struct bg_column *columns;
@@ -78,6 +113,10 @@ static const struct {
     [BG_TABLE_WEIGHTS] = {"layers/weight_histogram", weight_columns},
     [BG_TABLE_INTEGERS] = {"evaluation/integers", integer_columns},
     [BG_TABLE_MEASURES] = {"profile/measures", measure_columns},
+    [BG_TABLE_ROUNDS] = {"select/rounds", round_columns},
+    [BG_TABLE_BUDGETS] = {"select/budgets", budget_columns},
+    [BG_TABLE_UPDATES] = {"updates/epochs", update_columns},
+    [BG_TABLE_MEMORY] = {"updates/memory", memory_columns},
 };
 
 const char *const bg_evaluated_names[BG_EVALUATED] = {"fp32", "quantized", "finetuned", "trained"};
@@ -175,10 +214,26 @@ const char *bg_record_plan(const struct bg_record *record)
     return record->plans ? record->plan[record->plans - 1].text : "";
 }
 
+void bg_record_round_name(int round, char out[BG_NAME_MAX])
+{
+    if (round == 0)
+        (void)snprintf(out, BG_NAME_MAX, "select");
+    else
+        (void)snprintf(out, BG_NAME_MAX, "select-%d", round + 1);
+}
+
+const char *bg_record_find_plan(const struct bg_record *record, const char *name)
+{
+    for (int i = 0; i < record->plans; i++)
+        if (!strcmp(record->plan[i].stage, name))
+            return record->plan[i].text;
+    return NULL;
+}
+
 const union bg_cell *bg_record_rank(const struct bg_record *record, int layer)
 {
     const struct bg_table *table = &record->table[BG_TABLE_RANKING];
-    for (int64_t r = 0; r < table->rows; r++)
+    for (int64_t r = table->rows; r-- > 0;)
         if (bg_table_row(table, r)[BG_RANK_LAYER].integer == layer)
             return bg_table_row(table, r);
     return NULL;

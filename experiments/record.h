@@ -4,15 +4,19 @@
 #ifndef BG_EXPERIMENTS_RECORD_H
 #define BG_EXPERIMENTS_RECORD_H
 
+#include "autograd/graph.h"
 #include "core/profile.h"
 #include "core/source.h"
+#include "core/store.h"
 #include "core/text.h"
 #include "core/hash.h"
 #include "experiments/environment.h"
 #include "experiments/table.h"
-#include "policies/measure.h"
+#include "policies/moves.h"
+#include "policies/select.h"
 
-#define BG_RUN_SCHEMA     3
+#define BG_RUN_SCHEMA     4
+#define BG_RUN_SCHEMA_OLD 3    /* without rounds, budgets, updates, memory: read as having none */
 #define BG_RECORD_CLASSES 1024 /* as many as a bg_evaluation counts */
 
 enum bg_record_table {
@@ -29,6 +33,10 @@ enum bg_record_table {
     BG_TABLE_WEIGHTS,     /* weight histograms: one row per layer and bin */
     BG_TABLE_INTEGERS,    /* the last verification */
     BG_TABLE_MEASURES,    /* rows of profile.measures */
+    BG_TABLE_ROUNDS,      /* where later selections begin */
+    BG_TABLE_BUDGETS,     /* one row per round and budget */
+    BG_TABLE_UPDATES,     /* one row per layer, training stage and epoch */
+    BG_TABLE_MEMORY,      /* of the weights at a training stage's end: one row per layer */
     BG_TABLES
 };
 
@@ -100,6 +108,63 @@ enum { /* struct bg_measure_row */
        BG_MEASURE_PASSES
 };
 
+/* First rows of a round in other tables, and the step of fine-tuning it was made after. */
+enum {
+    BG_ROUND_MEASURES,
+    BG_ROUND_RANKING,
+    BG_ROUND_SEARCH,
+    BG_ROUND_ROWS,   /* of the stage's profile */
+    BG_ROUND_CYCLES, /* of it */
+    BG_ROUND_ALONG,  /* rows and cycles recorded along fine-tuning */
+    BG_ROUND_ALONG_CYCLES,
+    BG_ROUND_PARTS,
+    BG_ROUND_STEP = BG_ROUND_PARTS
+};
+enum {
+    BG_SPENT_ROUND,
+    BG_SPENT_KIND, /* enum bg_budget_kind */
+    BG_SPENT_LIMIT,
+    BG_SPENT_COST,
+    BG_SPENT_OBJECTIVE,
+    BG_SPENT_BOUND,
+    BG_SPENT_OPTIMAL
+};
+/* struct bg_moves. stage: enum bg_updated; method: index of update_method; unit, mean_step and what
+ * follows are of a sample; lr: its mean. written, lost, saturated, beyond: -1 = not known. */
+enum {
+    BG_UPDATE_LAYER,
+    BG_UPDATE_STAGE,
+    BG_UPDATE_EPOCH,
+    BG_UPDATE_METHOD,
+    BG_UPDATE_WEIGHT_BITS,
+    BG_UPDATE_BELOW_BITS,
+    BG_UPDATE_UPDATES,
+    BG_UPDATE_WRITTEN,
+    BG_UPDATE_LOST,
+    BG_UPDATE_SATURATED,
+    BG_UPDATE_BEYOND,
+    BG_UPDATE_LR,
+    BG_UPDATE_UNIT,
+    BG_UPDATE_SAMPLED,
+    BG_UPDATE_MEAN_STEP,
+    BG_UPDATE_ZERO,
+    BG_UPDATE_OCTAVE, /* BG_MOVE_OCTAVES columns */
+    BG_UPDATE_END = BG_UPDATE_OCTAVE + BG_MOVE_OCTAVES
+};
+enum { /* struct bg_store_bytes; f32: master and projection */
+       BG_MEMORY_LAYER,
+       BG_MEMORY_STAGE,
+       BG_MEMORY_INTEGER, /* 1: the weights are in a store */
+       BG_MEMORY_WEIGHTS,
+       BG_MEMORY_CODES,
+       BG_MEMORY_BELOW,
+       BG_MEMORY_MOMENTUM,
+       BG_MEMORY_F32,
+       BG_MEMORY_GRADIENT
+};
+enum bg_updated { BG_UPDATED_TRAIN, BG_UPDATED_FINETUNE, BG_UPDATED };
+extern const char *const bg_updated_names[BG_UPDATED];
+
 /* Which network an evaluation is of, and on what. */
 enum bg_evaluated {
     BG_EVALUATED_FP32,
@@ -123,7 +188,8 @@ struct bg_implementation_row {
              [BG_NAME_MAX]; /* node, op, forward, backward data, weights */
 };
 
-#define BG_PLANS_MAX 4
+#define BG_PLANS_MAX          (BG_SELECT_ROUNDS + 3)
+#define BG_UPDATE_METHODS_MAX 16
 struct bg_plan_entry {
     char stage[BG_NAME_MAX];
     char *text; /* owned */
@@ -147,6 +213,9 @@ struct bg_record {
     char (*measure_name)[BG_NAME_MAX];
     int candidates; /* bits at which they were taken */
     int candidate_bits[BG_CANDIDATES_MAX];
+    int64_t remembered[BG_UPDATED]; /* bytes of f32 weights kept beside, for their displacement */
+    int update_methods;             /* names of the methods that moved weights */
+    char update_method[BG_UPDATE_METHODS_MAX][BG_NAME_MAX];
     char ranking_note[256], policy[BG_NAME_MAX];
     /* A layer whose bits the run's policy fixed, as in bg_ranking. */
     bool fixes;
@@ -181,6 +250,42 @@ BG_MUST enum bg_status bg_record_read_measures(struct bg_record *record, struct 
 /* record_measures.c: the layer whose bits the policy fixed; checked as it is read. */
 BG_MUST enum bg_status bg_record_write_fixed(const struct bg_record *record, struct bg_h5 *file);
 BG_MUST enum bg_status bg_record_read_fixed(struct bg_record *record, struct bg_h5 *file);
+/* record_rounds.c: rounds of selection, counted from 0; there is always a first one. */
+struct bg_round {
+    int64_t step;                                     /* of fine-tuning, at its beginning */
+    int64_t from[BG_ROUND_PARTS], to[BG_ROUND_PARTS]; /* rows that are its own */
+};
+int bg_record_rounds(const struct bg_record *record);
+struct bg_round bg_record_round(const struct bg_record *record, int round);
+BG_MUST enum bg_status bg_record_begin_round(struct bg_record *record, int64_t step);
+BG_MUST enum bg_status bg_record_check_rounds(const struct bg_record *record);
+/* The name of a round's plan: "select", "select-2", ... */
+void bg_record_round_name(int round, char out[BG_NAME_MAX]);
+/* The text of a plan by its name, or NULL. */
+const char *bg_record_find_plan(const struct bg_record *record, const char *name);
+/* Row of TABLE_RANKING for a layer in the last round that has a ranking, or NULL. */
+/* record_updates.c: what an epoch's updates did, a row per layer; memory at a stage's end; names of
+ * methods in the file, to be read after the tables. */
+BG_MUST enum bg_status bg_record_add_updates(struct bg_record *record, enum bg_updated stage,
+                                             int64_t epoch, const struct bg_moves *moves);
+BG_MUST enum bg_status bg_record_add_memory(struct bg_record *record, enum bg_updated stage,
+                                            const struct bg_graph *graph);
+BG_MUST enum bg_status bg_record_write_updates(const struct bg_record *record, struct bg_h5 *file);
+BG_MUST enum bg_status bg_record_read_updates(struct bg_record *record, struct bg_h5 *file);
+/* All epochs of a stage together, of one layer or of those that are integers (layer -1; counted is
+ * false when there are none). Counts are NaN where they are not known. */
+struct bg_update_sum {
+    int method, weight_bits, below_bits; /* of the last row */
+    bool counted;
+    double weights; /* of the layers summed */
+    double updates, written, lost, saturated;
+    double mean_step; /* in units of the weight's step */
+};
+bool bg_record_sum_updates(const struct bg_record *record, enum bg_updated stage, int layer,
+                           struct bg_update_sum *out);
+/* Bytes of a stage's integer weights, or of its f32 masters. */
+void bg_record_sum_memory(const struct bg_record *record, enum bg_updated stage, bool integer,
+                          struct bg_store_bytes *out);
 /* Row of TABLE_RANKING for a layer, or NULL. */
 const union bg_cell *bg_record_rank(const struct bg_record *record, int layer);
 /* Row of TABLE_EVALUATIONS, or NULL. */

@@ -198,6 +198,7 @@ static enum bg_status write_parts(const struct bg_record *record, struct bg_h5 *
         TRY(bg_table_write(&record->table[i], file));
     TRY(bg_record_write_fixed(record, file));
     TRY(bg_record_write_measures(record, file));
+    TRY(bg_record_write_updates(record, file));
     for (int i = 0; i < BG_PROFILES; i++)
         if (record->profile[i].layers > 0)
             TRY(bg_profile_write(&record->profile[i], profile_paths[i], file));
@@ -277,26 +278,33 @@ out:
     return rc;
 }
 
+/* The stage is part of the name: plans/0-select. */
+static bool find_plan(struct bg_h5 *file, int64_t i, char name[128], char stage[BG_NAME_MAX])
+{
+    static const char *const others[] = {"given", "train"};
+    for (int s = 0; s < 2 + BG_SELECT_ROUNDS; s++) {
+        if (s < 2)
+            (void)snprintf(stage, BG_NAME_MAX, "%s", others[s]);
+        else
+            bg_record_round_name(s - 2, stage);
+        plan_name(name, (int)i, stage);
+        if (bg_h5_has(file, name))
+            return true;
+    }
+    return false;
+}
+
 static enum bg_status read_plans(struct bg_record *record, struct bg_h5 *file, int64_t count)
 {
-    char prefix[32], *text = NULL;
+    char *text = NULL;
     enum bg_status rc = BG_OK;
 
     for (int64_t i = 0; i < count; i++) {
-        /* The stage is part of the name: plans/0-select. */
-        static const char *const stages[] = {"given", "train", "select"};
-        size_t s = 0;
-        char name[128] = "";
-        for (; s < sizeof stages / sizeof stages[0]; s++) {
-            plan_name(name, (int)i, stages[s]);
-            if (bg_h5_has(file, name))
-                break;
-        }
-        (void)snprintf(prefix, sizeof prefix, "plans/%d", (int)i);
-        if (s == sizeof stages / sizeof stages[0])
-            FAIL(BG_E_DATA, "%s-* is missing", prefix);
+        char name[128] = "", stage[BG_NAME_MAX];
+        if (!find_plan(file, i, name, stage))
+            FAIL(BG_E_DATA, "plans/%d-* is missing", (int)i);
         TRY(bg_h5_take_text(file, name, &text));
-        TRY(bg_record_add_plan(record, stages[s], text));
+        TRY(bg_record_add_plan(record, stage, text));
         bg_free(text);
         text = NULL;
     }
@@ -308,8 +316,8 @@ out:
 /* Other code uses these numbers as indices. */
 static enum bg_status check_layers(const struct bg_record *record)
 {
-    static const enum bg_record_table by_layer[] = {BG_TABLE_RANKING, BG_TABLE_LAYERS,
-                                                    BG_TABLE_WEIGHTS};
+    static const enum bg_record_table by_layer[] = {
+        BG_TABLE_RANKING, BG_TABLE_LAYERS, BG_TABLE_WEIGHTS, BG_TABLE_UPDATES, BG_TABLE_MEMORY};
     for (size_t i = 0; i < sizeof by_layer / sizeof by_layer[0]; i++) {
         const struct bg_table *table = &record->table[by_layer[i]];
         for (int64_t r = 0; r < table->rows; r++) {
@@ -322,14 +330,23 @@ static enum bg_status check_layers(const struct bg_record *record)
     return BG_OK;
 }
 
+/* An older file lacks the tables that came after it. */
+static bool has_table(const struct bg_table *table, struct bg_h5 *file)
+{
+    char name[128];
+    (void)snprintf(name, sizeof name, "%s/%s", table->path, table->column[0].name);
+    return bg_h5_has(file, name);
+}
+
 static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
 {
     int64_t schema = 0, complete = 0, plans = 0;
     enum bg_status rc = BG_OK;
 
     TRY(bg_h5_get_int(file, "", "schema", &schema));
-    if (schema != BG_RUN_SCHEMA)
-        FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d", (long long)schema, BG_RUN_SCHEMA);
+    if (schema != BG_RUN_SCHEMA && schema != BG_RUN_SCHEMA_OLD)
+        FAIL(BG_E_DATA, "schema %lld, this bitgrad reads %d and %d", (long long)schema,
+             BG_RUN_SCHEMA_OLD, BG_RUN_SCHEMA);
     TRY(bg_h5_get_int(file, "", "complete", &complete));
     if (complete != 1)
         FAIL(BG_E_DATA, "not complete");
@@ -337,11 +354,14 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
     TRY(read_meta(out, file, &plans));
     TRY(bg_h5_take_text(file, "recipe", &out->recipe));
     for (int i = 0; i < BG_TABLES; i++)
-        TRY(bg_table_read(&out->table[i], file));
+        if (i <= BG_TABLE_MEASURES || has_table(&out->table[i], file))
+            TRY(bg_table_read(&out->table[i], file));
     TRY(check_layers(out));
     TRY(bg_record_read_fixed(out, file));
     TRY(bg_record_read_measures(out, file));
+    TRY(bg_record_read_updates(out, file));
     TRY(read_profiles(out, file));
+    TRY(bg_record_check_rounds(out));
     TRY(read_plans(out, file, plans));
     TRY(implementations(out, file, false));
 out:

@@ -7,7 +7,8 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-#define WORDS_MAX 64
+#define WORDS_MAX  64
+#define TEXT_LIMIT (1 << 24)
 
 /* The words as assignments to the recipe's keys. */
 struct assignments {
@@ -86,11 +87,14 @@ static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, cha
     char path[BG_PATH_MAX];
     struct bg_recipe *recorded = NULL;
     struct assignments list = {.count = 0};
+    char *text = NULL;
+    size_t length = 0;
     enum bg_status rc = BG_OK;
 
     TRY(bg_path_join(path, dir, "recipe.yaml"));
     TRY(bg_recipe_read(&recorded, path, NULL, 0));
-    if (strcmp(replay->record.recipe, bg_text_string(&recorded->resolved)) != 0)
+    TRY(bg_file_read(path, TEXT_LIMIT, &text, &length)); /* as it was printed then */
+    if (strcmp(replay->record.recipe, text) != 0)
         FAIL(BG_E_MISMATCH, "%s/run.h5 is of another recipe than %s", dir, path);
     TRY(translate(&list, recorded, words, count));
     TRY(bg_recipe_read(&replay->recipe, path, list.at, list.count));
@@ -100,6 +104,7 @@ static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, cha
 out:
     for (int i = 0; i < list.count; i++)
         bg_free(list.at[i]);
+    bg_free(text);
     bg_recipe_free(recorded);
     return rc;
 }
@@ -120,17 +125,25 @@ out:
     return rc;
 }
 
-enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, char *const *words, int count)
+enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, int round, char *const *words,
+                              int count)
 {
     char path[BG_PATH_MAX];
+    int rounds;
     enum bg_status rc = BG_OK;
 
     memset(out, 0, sizeof *out);
     TRY(bg_path_join(path, dir, "run.h5"));
     TRY(bg_record_read(&out->record, path));
+    rounds = bg_record_rounds(&out->record);
+    if (round < 0 || round > rounds)
+        FAIL(BG_E_USAGE, "%s has %d round%s of selection, there is no round %d", dir, rounds,
+             rounds == 1 ? "" : "s", round);
+    round = round == 0 ? rounds - 1 : round - 1;
     TRY(open_recipe(out, dir, words, count));
     TRY(open_network(out));
-    TRY(bg_select_data_open(&out->data, &out->record, out->net, &out->recipe->select));
+    TRY(bg_select_round_open(&out->round, out->recipe, &out->record, round));
+    TRY(bg_select_data_open(&out->data, &out->record, round, out->net, &out->recipe->select));
     out->data.input.seed = (uint64_t)out->recipe->top.seed;
     if (!out->same_bits) /* the recorded steps are of other bits */
         out->data.input.weight_step = NULL;
@@ -143,6 +156,7 @@ out:
 void bg_replay_close(struct bg_replay *replay)
 {
     bg_select_data_close(&replay->data);
+    bg_select_round_close(&replay->round);
     bg_net_destroy(replay->net);
     bg_record_free(&replay->record);
     bg_recipe_free(replay->recipe);
@@ -174,12 +188,22 @@ static bool same_fixing(const struct bg_record *record, const struct bg_ranking 
            memcmp(record->fixed_bits, ranking->fixed_bits, sizeof record->fixed_bits) == 0;
 }
 
+/* The place that the run gave a layer in this round. */
+static const union bg_cell *ranked(const struct bg_replay *replay, int layer)
+{
+    const struct bg_round round = bg_record_round(&replay->record, replay->round.number);
+    const struct bg_table *table = &replay->record.table[BG_TABLE_RANKING];
+    for (int64_t r = round.from[BG_ROUND_RANKING]; r < round.to[BG_ROUND_RANKING]; r++)
+        if (bg_table_row(table, r)[BG_RANK_LAYER].integer == layer)
+            return bg_table_row(table, r);
+    return NULL;
+}
+
 /* Are the first k layers the run's first k, in any order? */
 static bool same_layers(const struct trials *trials, int k)
 {
     for (int i = 0; i < k; i++) {
-        const union bg_cell *row =
-            bg_record_rank(&trials->replay->record, trials->ranking->order[i]);
+        const union bg_cell *row = ranked(trials->replay, trials->ranking->order[i]);
         if (!row || row[BG_RANK_RANK].integer < 1 || row[BG_RANK_RANK].integer > k)
             return false;
     }
@@ -190,19 +214,20 @@ static enum bg_status ok(void *self, int k, bool *passed)
 {
     const struct trials *trials = self;
     const struct bg_table *table = &trials->replay->record.table[BG_TABLE_SEARCH];
-    const struct bg_recipe *recipe = trials->replay->recipe;
+    const struct bg_round round =
+        bg_record_round(&trials->replay->record, trials->replay->round.number);
+    const struct bg_select_options *options = &trials->replay->round.options;
     if (trials->replay->same_bits && same_fixing(&trials->replay->record, trials->ranking) &&
         same_layers(trials, k))
-        for (int64_t r = 0; r < table->rows; r++)
+        for (int64_t r = round.from[BG_ROUND_SEARCH]; r < round.to[BG_ROUND_SEARCH]; r++)
             if (bg_table_row(table, r)[BG_SEARCH_K].integer == k) {
-                *passed = bg_table_row(table, r)[BG_SEARCH_DROP].real <= recipe->select.tolerance;
+                *passed = bg_table_row(table, r)[BG_SEARCH_DROP].real <= options->tolerance;
                 return BG_OK;
             }
     return bg_fail(BG_E_DATA,
                    "search %s needs the accuracy with %d of these layers at %lld bits, which the "
                    "run has not evaluated; give select.search=count select.count=N",
-                   bg_search_names[recipe->select.search], k,
-                   (long long)recipe->select.second_bits);
+                   bg_search_names[options->search], k, (long long)options->second_bits);
 }
 
 enum bg_status bg_replay_prefix(const struct bg_replay *replay, const struct bg_ranking *ranking,
@@ -211,7 +236,7 @@ enum bg_status bg_replay_prefix(const struct bg_replay *replay, const struct bg_
     struct trials trials = {replay, ranking};
     const struct bg_prefix_test test = {.self = &trials, .ok = ok};
     int evaluations = 0;
-    return bg_select_prefix(&replay->recipe->select, ranking, &test, k, &evaluations);
+    return bg_select_prefix(&replay->round.options, ranking, &test, k, &evaluations);
 }
 
 enum bg_status bg_replay_penalties(const struct bg_replay *replay, const int *bits, int candidates,

@@ -4,20 +4,21 @@
 #define BG_EXPERIMENTS_REPLAY_H
 
 #include "experiments/recipe.h"
-#include "experiments/select_data.h"
+#include "experiments/select_plan.h"
 
 struct bg_replay {
     struct bg_recipe *recipe; /* the run's, with other policy and select keys */
     struct bg_record record;
     struct bg_net *net; /* shapes alone: its weights are not the run's */
-    struct bg_select_data data;
-    bool same_bits; /* select's bits are those of the run: its trials count */
+    struct bg_select_round round;
+    struct bg_select_data data; /* of the round */
+    bool same_bits;             /* select's bits are those of the run: its trials count */
 };
-/* Opens DIR. `words` are "policy=NAME", "options.KEY=VALUE", "select.KEY=VALUE" or "seed=NUMBER"; a
- * policy other than the run's begins with its own defaults. BG_E_USAGE for any other word. On
- * failure *out is zeroed. */
-BG_MUST enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, char *const *words,
-                                      int count);
+/* Opens DIR at a round of selection, from 1; 0 = its last. `words` are "policy=NAME",
+ * "options.KEY=VALUE", "select.KEY=VALUE" or "seed=NUMBER"; a policy other than the run's begins
+ * with its own defaults. BG_E_USAGE for any other word. On failure *out is zeroed. */
+BG_MUST enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, int round,
+                                      char *const *words, int count);
 void bg_replay_close(struct bg_replay *replay); /* takes a zeroed one */
 
 /* The ranking of recipe->policy. Free with bg_ranking_free. */

@@ -140,6 +140,8 @@ static void texts(struct report *report)
 {
     const struct bg_record *record = report->record;
     struct bg_text *html = &report->html;
+    bg_report_selections(record, html);
+    bg_report_updates(record, html);
     heading(report, "Size and bit operations");
     bg_report_costs(record, html);
     bg_report_integers(record, html);

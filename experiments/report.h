@@ -34,10 +34,13 @@ BG_MUST enum bg_status bg_figure_weights(const struct bg_record *record, int lay
 /* report_parts.c: the sections without figures. */
 void bg_report_style(struct bg_text *html);
 void bg_report_summary(const struct bg_record *record, struct bg_text *html);
+void bg_report_selections(const struct bg_record *record, struct bg_text *html);
 void bg_report_layers(const struct bg_record *record, struct bg_text *html);
 void bg_report_costs(const struct bg_record *record, struct bg_text *html);
 void bg_report_integers(const struct bg_record *record, struct bg_text *html);
 void bg_report_classes(const struct bg_record *record, struct bg_text *html);
+/* report_updates.c */
+void bg_report_updates(const struct bg_record *record, struct bg_text *html);
 void bg_report_implementations(const struct bg_record *record, struct bg_text *html);
 
 #endif

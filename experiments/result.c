@@ -1,5 +1,6 @@
 /* The result of a run, as JSON and as the table that ends it. */
 #include "experiments/result.h"
+#include "policies/budget.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -151,17 +152,55 @@ static void add_costs(json_t *root, const struct bg_record *record)
     json_object_set_new(root, "macs", json_integer(planned[BG_COST_MACS].integer));
 }
 
+static json_t *round_budgets(const struct bg_record *record, int round)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_BUDGETS];
+    json_t *budgets = json_array();
+    for (int64_t r = 0; r < table->rows; r++) {
+        const union bg_cell *row = bg_table_row(table, r);
+        if (row[BG_SPENT_ROUND].integer == round)
+            json_array_append_new(budgets, json_pack("{s:s, s:f, s:f, s:f, s:b}", "kind",
+                                                     bg_budget_names[row[BG_SPENT_KIND].integer],
+                                                     "limit", row[BG_SPENT_LIMIT].real, "cost",
+                                                     row[BG_SPENT_COST].real, "objective",
+                                                     row[BG_SPENT_OBJECTIVE].real, "optimal",
+                                                     (int)row[BG_SPENT_OPTIMAL].integer));
+    }
+    return budgets;
+}
+
+/* One entry per selection: where fine-tuning stood, what the budgets came to, the plan. */
+static void add_rounds(json_t *root, const struct bg_record *record)
+{
+    json_t *rounds = json_array();
+    for (int i = 0; i < bg_record_rounds(record); i++) {
+        char name[BG_NAME_MAX];
+        const char *plan;
+        bg_record_round_name(i, name);
+        plan = bg_record_find_plan(record, name);
+        if (plan)
+            json_array_append_new(rounds,
+                                  json_pack("{s:i, s:I, s:o, s:s}", "round", i + 1, "finetune_step",
+                                            (json_int_t)bg_record_round(record, i).step, "budgets",
+                                            round_budgets(record, i), "plan", plan));
+    }
+    json_object_set_new(root, "selections", rounds);
+}
+
 static void add_search(json_t *root, const struct bg_record *record)
 {
     const struct bg_table *table = &record->table[BG_TABLE_SEARCH];
     json_t *trials = json_array();
     int64_t evaluations = 0;
+    int round = 0;
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
+        while (r >= bg_record_round(record, round).to[BG_ROUND_SEARCH])
+            round++;
         evaluations += row[BG_SEARCH_K].integer > 0;
-        json_array_append_new(trials, json_pack("{s:I, s:f, s:f, s:b}", "k",
-                                                (json_int_t)row[BG_SEARCH_K].integer, "accuracy",
-                                                row[BG_SEARCH_ACCURACY].real, "drop",
+        json_array_append_new(trials, json_pack("{s:i, s:I, s:f, s:f, s:b}", "round", round + 1,
+                                                "k", (json_int_t)row[BG_SEARCH_K].integer,
+                                                "accuracy", row[BG_SEARCH_ACCURACY].real, "drop",
                                                 row[BG_SEARCH_DROP].real, "passed",
                                                 (int)row[BG_SEARCH_PASSED].integer));
     }
@@ -169,6 +208,7 @@ static void add_search(json_t *root, const struct bg_record *record)
                         json_pack("{s:I, s:I, s:s, s:o}", "evaluations", (json_int_t)evaluations,
                                   "layers", (json_int_t)record->chosen, "policy", record->policy,
                                   "trials", trials));
+    add_rounds(root, record);
 }
 
 static void add_environment(json_t *root, const struct bg_record *record)
@@ -212,6 +252,7 @@ static enum bg_status build(const struct bg_record *record, json_t **out)
     add_environment(root, record);
     add_costs(root, record);
     add_search(root, record);
+    json_object_set_new(root, "updates", bg_result_updates(record));
     *out = root;
 out:
     bg_document_free(recipe);

@@ -43,7 +43,8 @@ void bg_run_close(struct bg_run *run); /* takes NULL */
 
 /* The present stage. */
 enum bg_stage bg_run_stage(const struct bg_run *run);
-/* Puts a plan on the net (NULL = f32) and remembers it. */
+/* Puts a plan on the net (NULL = f32), with the recipe's bits of gradients where it names none, and
+ * remembers it. */
 BG_MUST enum bg_status bg_run_apply(struct bg_run *run, const struct bg_plan *plan);
 /* The plan on the net into the record, under the stage that set it, and into plan.txt. */
 BG_MUST enum bg_status bg_run_write_plan(struct bg_run *run, const char *stage);

@@ -18,6 +18,8 @@ enum bg_status bg_run_apply(struct bg_run *run, const struct bg_plan *plan)
     if (plan && requant > 0)
         TRY(bg_text_copy(copy.requant, sizeof copy.requant,
                          bg_requant_mode_name((enum bg_requant_mode)(requant - 1))));
+    if (plan)
+        bg_recipe_fill_gradients(&run->recipe->quantize, &copy);
     TRY(bg_trainer_apply(run->trainer, plan ? &copy : NULL, &options));
     bg_plan_free(&run->plan);
     run->plan = copy;

@@ -4,23 +4,52 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "policies/budget_select.h"
 
-static void take_cycles(struct bg_profile *view, const struct bg_profile *from)
+static void cut_rows(struct bg_profile *view, int64_t from, int64_t to)
 {
-    view->cycles = from->cycles;
-    view->cycle_step = from->cycle_step;
-    view->displacement = from->displacement;
+    view->rows = to - from;
+    if (view->rows == 0)
+        return;
+    view->row_step += from;
+    view->stats += from * BG_QUANTITIES * view->layers;
+    if (view->channel_square)
+        view->channel_square += from * view->channel_stride;
+}
+
+static void take_cycles(struct bg_profile *view, const struct bg_profile *from, int64_t first,
+                        int64_t last)
+{
+    view->cycles = last - first;
+    view->cycle_step = from->cycle_step + first;
+    view->displacement = from->displacement + first * BG_REFERENCES * from->layers;
     view->initial_square = from->initial_square;
 }
 
-/* The stage's profile, with what was recorded along training where it has no rows or cycles. Rows
- * come with the shape they were recorded in: the two profiles may differ in their channels. */
-static struct bg_profile profile_view(const struct bg_record *record)
+/* The stage's profile of the round, with what was recorded along training, or fine-tuning since the
+ * last selection, where it has no rows or cycles. Rows come with the shape they were recorded in:
+ * the profiles may differ in their channels. */
+static struct bg_profile profile_view(const struct bg_record *record, int number)
 {
+    const struct bg_round round = bg_record_round(record, number);
+    const int64_t *from = round.from, *to = round.to;
     const struct bg_profile *stage = &record->profile[BG_PROFILE_STAGE];
+    const struct bg_profile *tuned = &record->profile[BG_PROFILE_FINETUNE];
     const struct bg_profile *along = &record->profile[BG_PROFILE_TRAIN];
-    struct bg_profile view = stage->rows == 0 && along->layers > 0 ? *along : *stage;
-    take_cycles(&view, stage->cycles > 0 || along->layers == 0 ? stage : along);
+    bool staged = to[BG_ROUND_ROWS] > from[BG_ROUND_ROWS];
+    bool since = to[BG_ROUND_ALONG] > from[BG_ROUND_ALONG];
+    struct bg_profile view = staged || along->layers == 0 ? *stage : since ? *tuned : *along;
+
+    if (staged || along->layers == 0)
+        cut_rows(&view, from[BG_ROUND_ROWS], to[BG_ROUND_ROWS]);
+    else if (since)
+        cut_rows(&view, from[BG_ROUND_ALONG], to[BG_ROUND_ALONG]);
+    if (to[BG_ROUND_CYCLES] > from[BG_ROUND_CYCLES] || along->layers == 0)
+        take_cycles(&view, stage, from[BG_ROUND_CYCLES], to[BG_ROUND_CYCLES]);
+    else if (to[BG_ROUND_ALONG_CYCLES] > from[BG_ROUND_ALONG_CYCLES])
+        take_cycles(&view, tuned, from[BG_ROUND_ALONG_CYCLES], to[BG_ROUND_ALONG_CYCLES]);
+    else
+        take_cycles(&view, along, 0, along->cycles);
     return view;
 }
 
@@ -55,13 +84,14 @@ out:
     return rc;
 }
 
-static enum bg_status list_measures(struct bg_select_data *data, const struct bg_record *record)
+static enum bg_status list_measures(struct bg_select_data *data, const struct bg_record *record,
+                                    const struct bg_round *round)
 {
-    int64_t rows = record->table[BG_TABLE_MEASURES].rows;
+    int64_t first = round->from[BG_ROUND_MEASURES], rows = round->to[BG_ROUND_MEASURES] - first;
     enum bg_status rc = BG_OK;
     TRY(bg_alloc(&data->row, rows, sizeof *data->row));
     for (int64_t r = 0; r < rows; r++)
-        data->row[r] = bg_record_measure(record, r);
+        data->row[r] = bg_record_measure(record, first + r);
     data->measurements =
         (struct bg_measurements){.measures = record->measures,
                                  .name = (const char(*)[BG_NAME_MAX])record->measure_name,
@@ -75,27 +105,32 @@ out:
 }
 
 /* The steps of the grids at second_bits, when the run's select stage has found them. */
-static void take_steps(struct bg_select_data *data, const struct bg_record *record)
+static void take_steps(struct bg_select_data *data, const struct bg_record *record,
+                       const struct bg_round *round)
 {
-    bool found = record->layers > 0;
-    for (int i = 0; i < record->layers; i++) {
-        const union bg_cell *row = bg_record_rank(record, i);
-        data->step[i] = row ? row[BG_RANK_STEP].real : 0.0;
-        found = found && row;
+    const struct bg_table *table = &record->table[BG_TABLE_RANKING];
+    int64_t first = round->from[BG_ROUND_RANKING];
+    bool found = round->to[BG_ROUND_RANKING] - first == record->layers;
+    for (int i = 0; i < record->layers; i++)
+        data->step[i] = 0;
+    for (int64_t r = first; found && r < round->to[BG_ROUND_RANKING]; r++) {
+        const union bg_cell *row = bg_table_row(table, r);
+        data->step[row[BG_RANK_LAYER].integer] = row[BG_RANK_STEP].real;
     }
     data->input.weight_step = found ? data->step : NULL;
 }
 
 enum bg_status bg_select_data_open(struct bg_select_data *out, const struct bg_record *record,
-                                   const struct bg_net *net,
+                                   int number, const struct bg_net *net,
                                    const struct bg_select_options *options)
 {
+    const struct bg_round round = bg_record_round(record, number);
     enum bg_status rc = BG_OK;
     memset(out, 0, sizeof *out);
     TRY(list_layers(out, record, net));
-    TRY(list_measures(out, record));
+    TRY(list_measures(out, record, &round));
     TRY(bg_select_pinned(options, out->names, record->layers, out->pinned));
-    out->profile = profile_view(record);
+    out->profile = profile_view(record, number);
     out->input = (struct bg_select_input){.layers = record->layers,
                                           .names = out->names,
                                           .weights = out->weights,
@@ -106,8 +141,8 @@ enum bg_status bg_select_data_open(struct bg_select_data *out, const struct bg_r
                                           .seed = (uint64_t)record->seed,
                                           .measures = &out->measurements,
                                           .activations = out->activations,
-                                          .second_bits = (int)options->second_bits};
-    take_steps(out, record);
+                                          .second_bits = bg_select_bits(options, number)};
+    take_steps(out, record, &round);
 out:
     if (rc != BG_OK)
         bg_select_data_close(out);

@@ -13,15 +13,17 @@ struct bg_select_data {
     const char **names;
     bool *pinned;
     int64_t *weights, *macs, *activations;
-    double *step;              /* mean grid step at second_bits: the caller's, or the record's */
-    struct bg_profile profile; /* a view into the record */
+    double *step; /* mean grid step at the round's second_bits: the caller's, or the record's */
+    struct bg_profile profile;           /* a view into the record */
     struct bg_measurements measurements; /* a view */
     struct bg_measure_row *row;          /* owned */
 };
-/* `record` and `net` must outlive it. Pinned layers and second_bits are those of `options`; `seed`
- * draws for the random policy. Free with bg_select_data_close (takes a zeroed one). */
+/* What the record has for a round of selection (0 = the first). `record` and `net` must outlive it.
+ * Pinned layers and second_bits are those of `options`; `seed` draws for the random policy. Free
+ * with bg_select_data_close (takes a zeroed one). */
 BG_MUST enum bg_status bg_select_data_open(struct bg_select_data *out,
-                                           const struct bg_record *record, const struct bg_net *net,
+                                           const struct bg_record *record, int round,
+                                           const struct bg_net *net,
                                            const struct bg_select_options *options);
 void bg_select_data_close(struct bg_select_data *data);
 /* A profile with one row of each kind that a recipe's stages will bring, for checks before anything

@@ -45,9 +45,16 @@ out:
     return rc;
 }
 
+/* The round of selection that the stage works for. */
+static struct bg_round this_round(const struct bg_record *record)
+{
+    return bg_record_round(record, bg_record_rounds(record) - 1);
+}
+
 static bool is_measured(const struct bg_record *record, int measure)
 {
-    for (int64_t r = 0; r < record->table[BG_TABLE_MEASURES].rows; r++)
+    const struct bg_round round = this_round(record);
+    for (int64_t r = round.from[BG_ROUND_MEASURES]; r < record->table[BG_TABLE_MEASURES].rows; r++)
         if (bg_record_measure(record, r).measure == measure)
             return true;
     return false;
@@ -59,15 +66,18 @@ struct measuring {
     struct bg_quantize_options quantize;
     struct bg_source *source;
     struct bg_measurer *measurer;
-    struct bg_snapshot *trained; /* in the plan that training started in */
+    struct bg_snapshot *trained; /* in the plan it was trained in */
+    struct bg_plan base;         /* that plan */
 };
 
 /* Measures are taken of the f32 network: its masters, where it was trained in a plan. */
 static enum bg_status leave_plan(struct measuring *m)
 {
     enum bg_status rc = BG_OK;
-    if (m->run->start.count == 0)
+    if (m->run->plan.count == 0)
         return BG_OK;
+    bg_plan_free(&m->base);
+    TRY(bg_plan_copy(&m->base, &m->run->plan));
     TRY(bg_net_snapshot(m->run->net, &m->trained));
     TRY(bg_run_apply(m->run, NULL));
 out:
@@ -78,12 +88,13 @@ static enum bg_status return_to_plan(struct measuring *m)
 {
     enum bg_status rc = BG_OK;
     if (m->trained) {
-        TRY(bg_run_apply(m->run, &m->run->start));
+        TRY(bg_run_apply(m->run, &m->base));
         TRY(bg_net_restore(m->run->net, m->trained));
     }
 out:
     bg_snapshot_free(m->trained);
     m->trained = NULL;
+    bg_plan_free(&m->base);
     return rc;
 }
 
@@ -201,13 +212,14 @@ out:
 enum bg_status bg_stage_profile(struct bg_run *run)
 {
     struct bg_profile *profile = &run->record.profile[BG_PROFILE_STAGE];
+    const struct bg_round round = this_round(&run->record);
     bool goes_on = run->recipe->measures.count > 0; /* what is done is saved between measures */
     enum bg_status rc = BG_OK;
-    if (run->recipe->profile.batches > 0 && profile->rows == 0)
+    if (run->recipe->profile.batches > 0 && profile->rows == round.from[BG_ROUND_ROWS])
         TRY(gradients(run, profile));
-    if (run->recipe->profile.cycles > 0 && profile->cycles == 0)
+    if (run->recipe->profile.cycles > 0 && profile->cycles == round.from[BG_ROUND_CYCLES])
         TRY(displacement(run, profile));
-    if (goes_on && run->record.table[BG_TABLE_MEASURES].rows == 0)
+    if (goes_on && run->record.table[BG_TABLE_MEASURES].rows == round.from[BG_ROUND_MEASURES])
         TRY(bg_run_checkpoint(run));
     TRY(measures(run));
 out:

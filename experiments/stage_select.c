@@ -1,20 +1,24 @@
 /* The select stage: the policy ranks the layers, the prefix search tries how many of them tolerate
- * fewer bits, the plan is put on the network. Every trial starts from the trained network and is
- * judged on the validation part alone. Each one is saved: a killed search goes on with the next. */
+ * fewer bits, or an allocator gives each layer bits within budgets; the plan is put on the network.
+ * Every trial starts from the trained network and is judged on the validation part alone. Each one
+ * is saved: a killed search goes on with the next. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "experiments/residuals.h"
 #include "experiments/run.h"
-#include "experiments/select_data.h"
+#include "experiments/select_plan.h"
 
 struct search {
     struct bg_run *run;
+    struct bg_select_round round;
     struct bg_select_data data;
     struct bg_ranking ranking;
     struct bg_snapshot *trained;
+    struct bg_plan base; /* that it was trained in; count 0 = f32 */
     struct bg_source *calibration, *validation;
 };
 
@@ -33,7 +37,7 @@ out:
 static enum bg_status go_back(struct search *search)
 {
     enum bg_status rc = BG_OK;
-    TRY(bg_run_apply(search->run, search->run->start.count > 0 ? &search->run->start : NULL));
+    TRY(bg_run_apply(search->run, search->base.count > 0 ? &search->base : NULL));
     TRY(bg_net_restore(search->run->net, search->trained));
 out:
     return rc;
@@ -42,7 +46,8 @@ out:
 static const union bg_cell *known_trial(const struct search *search, int k)
 {
     const struct bg_table *table = &search->run->record.table[BG_TABLE_SEARCH];
-    for (int64_t r = 0; r < table->rows; r++)
+    const struct bg_round round = bg_record_round(&search->run->record, search->round.number);
+    for (int64_t r = round.from[BG_ROUND_SEARCH]; r < table->rows; r++)
         if (bg_table_row(table, r)[BG_SEARCH_K].integer == k)
             return bg_table_row(table, r);
     return NULL;
@@ -52,7 +57,7 @@ static const union bg_cell *known_trial(const struct search *search, int k)
 static enum bg_status try_prefix(struct search *search, int k, bool *passed)
 {
     struct bg_run *run = search->run;
-    const struct bg_select_options *options = &run->recipe->select;
+    const struct bg_select_options *options = &search->round.options;
     const union bg_cell *base;
     union bg_cell *row = NULL;
     struct bg_evaluation *evaluation = NULL;
@@ -60,7 +65,7 @@ static enum bg_status try_prefix(struct search *search, int k, bool *passed)
     enum bg_status rc = BG_OK;
 
     TRY(bg_alloc(&evaluation, 1, sizeof *evaluation));
-    TRY(bg_select_plan(options, search->data.names, &search->ranking, k, &plan));
+    TRY(bg_select_prefix_plan(&search->round, &search->data, &search->ranking, k, &plan));
     TRY(put(search, &plan));
     TRY(bg_trainer_evaluate(run->trainer, search->validation, evaluation));
     TRY(go_back(search));
@@ -103,7 +108,7 @@ static enum bg_status ok(void *self, int k, bool *passed)
 /* Mean step of each layer's weight grid when all are at the second precision. */
 static enum bg_status measure_steps(struct search *search)
 {
-    const struct bg_select_options *options = &search->run->recipe->select;
+    const struct bg_select_options *options = &search->round.options;
     struct bg_graph *graph = search->run->net->graph;
     struct bg_plan plan = {0};
     enum bg_status rc = BG_OK;
@@ -130,7 +135,7 @@ static enum bg_status record_ranking(struct search *search)
     struct bg_table *table = &record->table[BG_TABLE_RANKING];
     enum bg_status rc = BG_OK;
 
-    bg_table_truncate(table, 0);
+    bg_table_truncate(table, bg_record_round(record, search->round.number).from[BG_ROUND_RANKING]);
     for (int l = 0; l < record->layers; l++) {
         union bg_cell *row = NULL;
         TRY(bg_table_add(table, &row));
@@ -173,23 +178,20 @@ out:
     return rc;
 }
 
-static enum bg_status open_data(struct search *search)
-{
-    const struct bg_run *run = search->run;
-    return bg_select_data_open(&search->data, &run->record, run->net, &run->recipe->select);
-}
-
 static enum bg_status prepare(struct search *search)
 {
     struct bg_run *run = search->run;
+    int round = bg_record_rounds(&run->record) - 1;
     enum bg_status rc = BG_OK;
 
-    TRY(open_data(search));
+    TRY(bg_select_round_open(&search->round, run->recipe, &run->record, round));
+    TRY(bg_select_data_open(&search->data, &run->record, round, run->net, &run->recipe->select));
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, false, &search->calibration));
     if (run->data->validation_count > 0)
         TRY(bg_run_source(run, BG_PART_VALIDATION, run->recipe->eval_batch, false,
                           &search->validation));
-    if (run->start.count == 0)
+    TRY(bg_plan_copy(&search->base, round == 0 ? &run->start : &run->plan));
+    if (search->base.count == 0)
         TRY(bg_run_apply(run, NULL));
     TRY(bg_net_snapshot(run->net, &search->trained));
 out:
@@ -198,11 +200,13 @@ out:
 
 static void free_search(struct search *search)
 {
+    bg_plan_free(&search->base);
     bg_ranking_free(&search->ranking);
     bg_snapshot_free(search->trained);
     bg_loader_destroy(search->calibration);
     bg_loader_destroy(search->validation);
     bg_select_data_close(&search->data);
+    bg_select_round_close(&search->round);
 }
 
 static bool is_searched(const struct bg_select_options *options)
@@ -210,22 +214,21 @@ static bool is_searched(const struct bg_select_options *options)
     return options->search == BG_SEARCH_BINARY || options->search == BG_SEARCH_LINEAR;
 }
 
-/* The plan by policy and search. */
-static enum bg_status find(struct search *search, struct bg_plan *plan)
+/* The plan by policy and prefix search. */
+static enum bg_status find_prefix(struct search *search, struct bg_plan *plan)
 {
     struct bg_run *run = search->run;
-    const struct bg_select_options *options = &run->recipe->select;
+    const struct bg_select_options *options = &search->round.options;
     struct bg_prefix_test test = {.self = search, .ok = ok};
     bool tries = is_searched(options);
     int k = 0, evaluations = 0;
     bool passed = false;
     enum bg_status rc = BG_OK;
 
-    TRY(rank(search));
     if (tries && !known_trial(search, 0))
         TRY(try_prefix(search, 0, &passed));
     TRY(bg_select_prefix(options, &search->ranking, &test, &k, &evaluations));
-    TRY(bg_select_plan(options, search->data.names, &search->ranking, k, plan));
+    TRY(bg_select_prefix_plan(&search->round, &search->data, &search->ranking, k, plan));
     run->record.chosen = k;
     bg_log(BG_LOG_INFO, "select: %s: %d of %d ranked layers at %lld bits, %d evaluations",
            run->recipe->policy->name, k, search->ranking.count, (long long)options->second_bits,
@@ -234,11 +237,65 @@ out:
     return rc;
 }
 
-static enum bg_status settle(struct search *search, const struct bg_plan *plan)
+static enum bg_status record_budgets(struct search *search, const struct bg_budget_report *report)
 {
     enum bg_status rc = BG_OK;
+    for (int k = 0; k < report->budgets; k++) {
+        union bg_cell *row = NULL;
+        TRY(bg_table_add(&search->run->record.table[BG_TABLE_BUDGETS], &row));
+        row[BG_SPENT_ROUND].integer = search->round.number;
+        row[BG_SPENT_KIND].integer = report->budget[k].kind;
+        row[BG_SPENT_LIMIT].real = report->budget[k].value;
+        row[BG_SPENT_COST].real = report->cost[k];
+        row[BG_SPENT_OBJECTIVE].real = report->objective;
+        row[BG_SPENT_BOUND].real = report->bound;
+        row[BG_SPENT_OPTIMAL].integer = report->optimal;
+    }
+out:
+    return rc;
+}
+
+/* The plan by policy and allocator. */
+static enum bg_status find_allocation(struct search *search, struct bg_plan *plan)
+{
+    struct bg_run *run = search->run;
+    struct bg_budget_report report;
+    struct bg_text text = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&text, 4096);
+    TRY(bg_select_budget_plan(&search->round, run->net, &search->data, plan, &report));
+    TRY(record_budgets(search, &report));
+    bg_select_budget_text(&report, &text);
+    bg_log(BG_LOG_INFO, "select: %s by %s: %s", run->recipe->policy->name,
+           run->recipe->budget.allocator->name, bg_text_string(&text));
+out:
+    bg_text_free(&text);
+    return rc;
+}
+
+static enum bg_status find(struct search *search, struct bg_plan *plan)
+{
+    int rounds = bg_recipe_rounds(search->run->recipe);
+    enum bg_status rc = BG_OK;
+    if (rounds > 1)
+        bg_log(BG_LOG_INFO, "select: selection %d of %d", search->round.number + 1, rounds);
+    TRY(rank(search));
+    if (search->round.options.search == BG_SEARCH_BUDGET)
+        TRY(find_allocation(search, plan));
+    else
+        TRY(find_prefix(search, plan));
+out:
+    return rc;
+}
+
+static enum bg_status settle(struct search *search, const struct bg_plan *plan)
+{
+    char name[BG_NAME_MAX];
+    enum bg_status rc = BG_OK;
+    bg_record_round_name(search->round.number, name);
     TRY(put(search, plan));
-    TRY(bg_run_write_plan(search->run, "select"));
+    TRY(bg_run_write_plan(search->run, name));
 out:
     return rc;
 }
@@ -256,68 +313,11 @@ enum bg_status bg_stage_select(struct bg_run *run)
     } else {
         TRY(find(&search, &plan));
     }
+    TRY(bg_residuals_plan(run->recipe, &run->record,
+                          search.round.number * run->recipe->select.every, &plan));
     TRY(settle(&search, &plan));
 out:
     bg_plan_free(&plan);
-    free_search(&search);
-    return rc;
-}
-
-static enum bg_status try_policy(struct search *search)
-{
-    struct bg_run *run = search->run;
-    struct bg_profile expected = {0};
-    struct bg_plan plan = {0}, fixed = {0};
-    struct bg_measure_rows rows = {0};
-    const struct bg_select_options *options = &run->recipe->select;
-    enum bg_status rc = BG_OK;
-
-    for (int i = 0; i < 2; i++) { /* what the graph refuses, it refuses now */
-        int64_t bits = i == 0 ? options->first_bits : options->second_bits;
-        bg_plan_free(&plan);
-        TRY(bg_net_plan(run->net, (int)bits, (int)options->activation_bits, &plan));
-        TRY(bg_run_apply(run, &plan));
-    }
-    TRY(bg_run_apply(run, NULL));
-    TRY(bg_select_expect_profile(run->recipe, run->net,
-                                 bg_recipe_has_stage(run->recipe, BG_STAGE_TRAIN),
-                                 bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE), &expected));
-    if (bg_recipe_has_stage(run->recipe, BG_STAGE_PROFILE))
-        TRY(bg_measure_expect(&run->recipe->measures, run->record.layers, run->recipe->candidates,
-                              run->recipe->candidate_bits, &rows));
-    search->data.input.profile = &expected;
-    search->data.measurements.rows = rows.rows;
-    search->data.measurements.row = rows.row;
-    for (int i = 0; i < run->record.layers; i++)
-        search->data.step[i] = 1.0;
-    TRY(rank_by(search));
-    if (search->ranking.fixes) {
-        TRY(bg_select_plan(options, search->data.names, &search->ranking, 0, &fixed));
-        TRY(bg_run_apply(run, &fixed));
-        TRY(bg_run_apply(run, NULL));
-    }
-out:
-    bg_plan_free(&fixed);
-    bg_measure_rows_free(&rows);
-    bg_profile_free(&expected);
-    bg_plan_free(&plan);
-    return rc;
-}
-
-enum bg_status bg_run_check_select(struct bg_run *run)
-{
-    const struct bg_select_options *options = &run->recipe->select;
-    struct search search = {.run = run};
-    enum bg_status rc = BG_OK;
-
-    if (!bg_recipe_has_stage(run->recipe, BG_STAGE_SELECT) || *options->plan)
-        return BG_OK;
-    if (is_searched(options) && run->data->validation_count == 0)
-        return bg_fail(BG_E_DATA, "select: search %s needs a validation part; set data.validation",
-                       bg_search_names[options->search]);
-    TRY(open_data(&search));
-    TRY(try_policy(&search));
-out:
     free_search(&search);
     return rc;
 }

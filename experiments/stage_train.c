@@ -12,7 +12,9 @@ struct training {
     const struct bg_train_options *options;
     const char *name;
     struct bg_table *steps, *epochs;
+    enum bg_updated updated;
     int64_t total; /* steps of the stage */
+    int64_t until; /* epochs after which layers are selected again; 0 = never */
 };
 
 static enum bg_status on_step(void *self, const struct bg_train_step_row *row,
@@ -66,6 +68,9 @@ static enum bg_status on_epoch(void *self, const struct bg_train_epoch_row *row,
     cell[BG_EPOCH_TRAIN_ACCURACY].real = row->train_accuracy;
     cell[BG_EPOCH_VALIDATION_LOSS].real = row->validation_loss;
     cell[BG_EPOCH_VALIDATION_ACCURACY].real = row->validation_accuracy;
+    if (row->moves)
+        TRY(bg_record_add_updates(&training->run->record, training->updated, row->epoch,
+                                  row->moves));
     say_epoch(training, row, evaluation != NULL);
     bg_run_timing(training->run, training->name, row->epoch, row->seconds);
     if (every > 0 && row->epoch % every == 0 && row->epoch < training->options->epochs)
@@ -144,8 +149,11 @@ static void say_bytes(const struct training *training)
 static enum bg_status train(struct training *training, struct bg_profile *profile)
 {
     struct bg_run *run = training->run;
-    struct bg_train_hooks hooks = {
-        .self = training, .on_step = on_step, .on_epoch = on_epoch, .profile = profile};
+    struct bg_train_hooks hooks = {.self = training,
+                                   .on_step = on_step,
+                                   .on_epoch = on_epoch,
+                                   .profile = profile,
+                                   .until = training->until};
     struct bg_source *source = NULL, *validation = NULL;
     enum bg_status rc = BG_OK;
 
@@ -160,8 +168,11 @@ static enum bg_status train(struct training *training, struct bg_profile *profil
     training->total = training->options->epochs * bg_source_batches(source);
     TRY(say_fastness(training));
     rc = bg_trainer_train(run->trainer, training->options, source, validation, &run->state, &hooks);
-    if (rc == BG_OK)
+    if (rc == BG_OK) {
         say_bytes(training);
+        TRY(bg_record_add_memory(&run->record, training->updated, run->net->graph));
+        run->record.remembered[training->updated] = bg_trainer_remembered(run->trainer);
+    }
     if (rc == BG_E_INTERRUPTED) {
         TRY(bg_run_checkpoint(run));
         rc = BG_E_INTERRUPTED;
@@ -193,7 +204,8 @@ enum bg_status bg_stage_train(struct bg_run *run)
                                 .options = &run->recipe->train,
                                 .name = "train",
                                 .steps = &run->record.table[BG_TABLE_TRAIN_STEPS],
-                                .epochs = &run->record.table[BG_TABLE_TRAIN_EPOCHS]};
+                                .epochs = &run->record.table[BG_TABLE_TRAIN_EPOCHS],
+                                .updated = BG_UPDATED_TRAIN};
     enum bg_status rc = BG_OK;
     if (run->state.step == 0 && run->start.count > 0)
         TRY(start_with_plan(run));
@@ -207,7 +219,9 @@ enum bg_status bg_stage_finetune(struct bg_run *run)
     struct training training = {.run = run,
                                 .options = &run->recipe->finetune,
                                 .name = "finetune",
+                                .until = bg_record_rounds(&run->record) * run->recipe->select.every,
                                 .steps = &run->record.table[BG_TABLE_FINETUNE_STEPS],
-                                .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS]};
+                                .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS],
+                                .updated = BG_UPDATED_FINETUNE};
     return train(&training, &run->record.profile[BG_PROFILE_FINETUNE]);
 }

@@ -22,7 +22,7 @@ static const struct {
 
 static enum bg_status interrupted(const struct bg_run *run, enum bg_stage stage)
 {
-    if (run->state.step > 0)
+    if (run->state.step > 0 && (stage == BG_STAGE_TRAIN || stage == BG_STAGE_FINETUNE))
         return bg_fail(BG_E_INTERRUPTED,
                        "stopped in stage %s after step %lld; the same command goes on from there",
                        bg_stage_names[stage], (long long)run->state.step);
@@ -41,6 +41,29 @@ out:
     return rc;
 }
 
+/* To the next stage; or, where fine-tuning has more epochs than one round takes, back to profile
+ * and select. Between the rounds the position in fine-tuning stays what it is. */
+static enum bg_status go_on(struct bg_run *run, enum bg_stage stage)
+{
+    const struct bg_recipe *recipe = run->recipe;
+    int rounds = bg_recipe_rounds(recipe);
+    enum bg_status rc = BG_OK;
+
+    if (stage == BG_STAGE_FINETUNE && bg_record_rounds(&run->record) < rounds) {
+        TRY(bg_record_begin_round(&run->record, run->state.step));
+        while (recipe->stage[run->stage] != BG_STAGE_SELECT)
+            run->stage--;
+        if (run->stage > 0 && recipe->stage[run->stage - 1] == BG_STAGE_PROFILE)
+            run->stage--;
+        goto out;
+    }
+    run->stage++;
+    if (bg_record_rounds(&run->record) == 1 || stage == BG_STAGE_FINETUNE)
+        run->state = (struct bg_train_state){0};
+out:
+    return rc;
+}
+
 static enum bg_status one_stage(struct bg_run *run, enum bg_stage stage)
 {
     double began = bg_terminal_clock();
@@ -50,8 +73,7 @@ static enum bg_status one_stage(struct bg_run *run, enum bg_stage stage)
     if (rc == BG_E_INTERRUPTED)
         return interrupted(run, stage);
     TRY(rc);
-    run->stage++;
-    run->state = (struct bg_train_state){0};
+    TRY(go_on(run, stage));
     if (run->stage == run->recipe->stages)
         TRY(finish(run));
     if (stages[stage].keeps)

@@ -192,9 +192,47 @@ static bool beaten(const struct item *item, int budgets, int a, int b)
     return worse;
 }
 
+static void keep(struct item *item, int to, int from)
+{
+    size_t width = 2 * (size_t)item->layers;
+    memmove(item->bits + (size_t)to * width, item->bits + (size_t)from * width, width);
+    item->penalty[to] = item->penalty[from];
+    for (int k = 0; k < BG_ALLOCATE_BUDGETS; k++)
+        item->cost[to * BG_ALLOCATE_BUDGETS + k] = item->cost[from * BG_ALLOCATE_BUDGETS + k];
+}
+
+/* Has some free role more bits than before? 0 = f32 = 32. */
+static bool rises(const struct builder *b, const struct item *item, int choice)
+{
+    for (int p = 0; p < item->layers; p++)
+        for (int role = 0; role < 2; role++) {
+            int layer = item->layer[p];
+            int bits = item->bits[2 * (choice * item->layers + p) + role];
+            if (b->given[b->variable[2 * layer + role]] < 0 &&
+                (bits ? bits : 32) > bg_spec_bits(&b->frame->before->layer[layer].spec[role]))
+                return true;
+        }
+    return false;
+}
+
+static enum bg_status lower(const struct builder *b, struct item *item)
+{
+    int kept = 0;
+    if (!b->frame->before)
+        return BG_OK;
+    for (int i = 0; i < item->choices; i++)
+        if (!rises(b, item, i))
+            keep(item, kept++, i);
+    item->choices = kept;
+    if (kept == 0)
+        return bg_fail(BG_E_DATA, "budget: layer %s has no candidate as small as its bits before",
+                       bg_node_name(bg_graph_layer(b->out->net->graph, item->layer[0])));
+    return BG_OK;
+}
+
 static enum bg_status prune(const struct builder *b, struct item *item)
 {
-    int kept = 0, budgets = b->frame->budgets, width = 2 * item->layers;
+    int kept = 0, budgets = b->frame->budgets;
     bool *out_of = NULL;
     enum bg_status rc = BG_OK;
     if (item->choices <= BG_ALLOCATE_CANDIDATES)
@@ -203,15 +241,9 @@ static enum bg_status prune(const struct builder *b, struct item *item)
     for (int i = 0; i < item->choices; i++)
         for (int j = 0; j < item->choices && !out_of[i]; j++)
             out_of[i] = j != i && !out_of[j] && beaten(item, budgets, i, j);
-    for (int i = 0; i < item->choices; i++) {
-        if (out_of[i])
-            continue;
-        memmove(item->bits + kept * width, item->bits + i * width, (size_t)width);
-        item->penalty[kept] = item->penalty[i];
-        for (int k = 0; k < budgets; k++)
-            item->cost[kept * BG_ALLOCATE_BUDGETS + k] = item->cost[i * BG_ALLOCATE_BUDGETS + k];
-        kept++;
-    }
+    for (int i = 0; i < item->choices; i++)
+        if (!out_of[i])
+            keep(item, kept++, i);
     item->choices = kept;
 out:
     bg_free(out_of);
@@ -264,6 +296,7 @@ static enum bg_status make_item(struct builder *b, int first, int number)
     TRY(bg_alloc(&item.cost, (int64_t)item.choices * BG_ALLOCATE_BUDGETS, sizeof *item.cost));
     for (int c = 0; c < item.choices; c++)
         TRY(price(b, &item, c));
+    TRY(lower(b, &item));
     TRY(prune(b, &item));
     TRY(store(b, &item, number));
 out:
@@ -337,10 +370,14 @@ enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_fr
     if (penalties && penalties->layers != b.layers)
         FAIL(BG_E_MISMATCH, "budget: penalties of %d layers, the network has %d", penalties->layers,
              b.layers);
+    if (frame->before && frame->before->count != b.layers)
+        FAIL(BG_E_MISMATCH, "budget: the plan before has %d layers, the network %d",
+             frame->before->count, b.layers);
     out->net = frame->net;
     out->layers = b.layers;
     TRY(bg_alloc(&b.costs, 1, sizeof *b.costs));
     b.costs->net = frame->net;
+    b.costs->latency = frame->latency;
     TRY(build(&b));
 out:
     if (b.costs)

@@ -13,9 +13,22 @@ enum bg_budget_kind {
     BG_BUDGET_BYTES,     /* weights at their bits, all other parameters at 32 */
     BG_BUDGET_BOPS_HAWQ, /* per sample, as bg_net_cost counts them */
     BG_BUDGET_BOPS_DETAILED,
+    BG_BUDGET_LATENCY, /* sum over layers of a table's numbers, in its unit */
     BG_BUDGET_KINDS
 };
 extern const char *const bg_budget_names[BG_BUDGET_KINDS + 1]; /* ends with NULL */
+
+/* What each layer takes at each choice of bits, measured on some device or given; NaN: not known.
+ * Free with bg_latency_free. */
+#define BG_LATENCY_BITS 17 /* 0 = f32, 1..16 */
+struct bg_latency {
+    int layers;
+    double *value; /* [layer][weight bits][activation bits] */
+};
+BG_MUST enum bg_status bg_latency_make(struct bg_latency *out, int layers); /* all NaN */
+void bg_latency_free(struct bg_latency *latency);                           /* takes a zeroed one */
+double *bg_latency_at(const struct bg_latency *latency, int layer, int weight_bits,
+                      int activation_bits);
 
 struct bg_budget {
     enum bg_budget_kind kind;
@@ -34,6 +47,8 @@ struct bg_bits_frame {
                            Layers that read one tensor share their activation bits anyway */
     int budgets;        /* 1..BG_ALLOCATE_BUDGETS */
     struct bg_budget budget[BG_ALLOCATE_BUDGETS];
+    const struct bg_latency *latency; /* for a budget of it; else NULL */
+    const struct bg_plan *before;     /* nothing gets more bits than here, pins aside; NULL */
 };
 
 /* An item is a layer, or layers whose bits depend on each other (one group, or one tensor read by
@@ -54,11 +69,22 @@ struct bg_bits_problem {
 
 /* `penalties` of the frame's candidates; a role it does not speak of counts as 0. NULL: all
  * penalties are 0 (for random plans). A layer that the criterion fixes has these bits. BG_E_DATA
- * when an item would have more choices than BG_ALLOCATE_CANDIDATES even after those that another
- * one beats in penalty and every cost are left out. Free with bg_bits_close. */
+ * when a layer has no candidate as small as its bits in `before`, or an item would have more
+ * choices than BG_ALLOCATE_CANDIDATES even after those that another one beats in penalty and every
+ * cost are left out. Free with bg_bits_close. */
 BG_MUST enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_frame *frame,
                                     const struct bg_penalties *penalties);
 void bg_bits_close(struct bg_bits_problem *bits); /* takes a zeroed one */
+/* The frame of one width for all layers but pinned ones, which keep theirs. */
+struct bg_bits_frame bg_bits_same(const struct bg_bits_frame *frame, int width);
+/* The largest candidate that all of them can have within the budgets; 0 = none. */
+BG_MUST enum bg_status bg_bits_widest(const struct bg_bits_frame *frame, int *width);
+/* bg_bits_open and bg_bits_check for a criterion that may say nothing of activations: where those
+ * are to be chosen they are then at one width of their own, the largest that weights and
+ * activations together could have. */
+BG_MUST enum bg_status bg_bits_open_for(struct bg_bits_problem *out,
+                                        const struct bg_bits_frame *frame,
+                                        const struct bg_penalties *penalties);
 /* The answer as a plan; free with bg_plan_free. */
 BG_MUST enum bg_status bg_bits_plan(const struct bg_bits_problem *bits,
                                     const struct bg_allocation *allocation, struct bg_plan *out);
@@ -71,9 +97,10 @@ BG_MUST enum bg_status bg_bits_check(const struct bg_bits_problem *bits);
  * networks there are few such plans. A pure function of its arguments. */
 BG_MUST enum bg_status bg_bits_random(const struct bg_bits_problem *bits, double use, uint64_t seed,
                                       uint32_t draw, struct bg_allocation *out);
-/* A plan's cost in a budget's own unit. */
+/* A plan's cost in a budget's own unit; `latency` may be NULL for the other kinds. */
 BG_MUST enum bg_status bg_budget_cost(const struct bg_net *net, const struct bg_plan *plan,
-                                      enum bg_budget_kind kind, double *out);
+                                      enum bg_budget_kind kind, const struct bg_latency *latency,
+                                      double *out);
 /* A plan's sum of penalties; bits that are no candidates (pinned layers) add nothing. */
 double bg_bits_objective(const struct bg_penalties *penalties, const struct bg_plan *plan);
 /* group[layers] from lists of layer names (each a YAML list); NULL: every layer by itself. Errors

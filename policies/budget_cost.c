@@ -8,8 +8,46 @@
 #include "core/rng.h"
 #include "policies/budget_private.h"
 
-const char *const bg_budget_names[BG_BUDGET_KINDS + 1] = {"mean-weight-bits", "bytes", "bops-hawq",
-                                                          "bops-detailed", NULL};
+const char *const bg_budget_names[BG_BUDGET_KINDS + 1] = {
+    "mean-weight-bits", "bytes", "bops-hawq", "bops-detailed", "latency", NULL};
+
+enum bg_status bg_latency_make(struct bg_latency *out, int layers)
+{
+    int64_t count = (int64_t)layers * BG_LATENCY_BITS * BG_LATENCY_BITS;
+    enum bg_status rc = BG_OK;
+    *out = (struct bg_latency){.layers = layers};
+    TRY(bg_alloc(&out->value, count, sizeof *out->value));
+    for (int64_t i = 0; i < count; i++)
+        out->value[i] = (double)NAN;
+out:
+    return rc;
+}
+
+void bg_latency_free(struct bg_latency *latency)
+{
+    bg_free(latency->value);
+    *latency = (struct bg_latency){.layers = 0};
+}
+
+double *bg_latency_at(const struct bg_latency *latency, int layer, int weight_bits,
+                      int activation_bits)
+{
+    return latency->value + ((int64_t)layer * BG_LATENCY_BITS + weight_bits) * BG_LATENCY_BITS +
+           activation_bits;
+}
+
+static enum bg_status take_latency(const struct bg_net *net, const struct bg_latency *latency,
+                                   int layer, const int bits[2], double *out)
+{
+    if (!latency || layer >= latency->layers)
+        return bg_fail(BG_E_DATA, "a budget of latency needs a table of it");
+    *out = *bg_latency_at(latency, layer, bits[0], bits[1]);
+    if (!isfinite(*out))
+        return bg_fail(BG_E_DATA, "latency: the table has no row of layer %s at w%da%d",
+                       bg_node_name(bg_graph_layer(net->graph, layer)), bits[0] ? bits[0] : 32,
+                       bits[1] ? bits[1] : 32);
+    return BG_OK;
+}
 
 static enum bg_status at(struct bg_bits_costs *costs, const int bits[2],
                          const struct bg_net_cost **out)
@@ -37,6 +75,7 @@ static double of_layer(const struct bg_layer_cost *layer, enum bg_budget_kind ki
     case BG_BUDGET_BOPS_DETAILED:
         return layer->bops_detailed;
     case BG_BUDGET_MEAN_BITS:
+    case BG_BUDGET_LATENCY:
     case BG_BUDGET_KINDS:
         break;
     }
@@ -48,6 +87,8 @@ enum bg_status bg_bits_cost(struct bg_bits_costs *costs, int layer, const int bi
 {
     const struct bg_net_cost *cost = NULL;
     enum bg_status rc = BG_OK;
+    if (kind == BG_BUDGET_LATENCY)
+        return take_latency(costs->net, costs->latency, layer, bits, out);
     TRY(at(costs, bits, &cost));
     *out = of_layer(&cost->layer[layer], kind);
 out:
@@ -74,16 +115,35 @@ out:
 
 void bg_bits_costs_free(struct bg_bits_costs *costs)
 {
-    for (int w = 0; w < BG_BUDGET_BITS; w++)
-        for (int a = 0; a < BG_BUDGET_BITS; a++)
+    for (int w = 0; w < BG_LATENCY_BITS; w++)
+        for (int a = 0; a < BG_LATENCY_BITS; a++)
             bg_net_cost_free(&costs->at[w][a]);
 }
 
+static enum bg_status add_latencies(const struct bg_net *net, const struct bg_plan *plan,
+                                    const struct bg_latency *latency, double *out)
+{
+    enum bg_status rc = BG_OK;
+    *out = 0;
+    for (int i = 0; i < plan->count; i++) {
+        const struct bg_spec *spec = plan->layer[i].spec;
+        const int bits[2] = {spec[BG_ROLE_WEIGHT].bits, spec[BG_ROLE_ACTIVATION].bits};
+        double of = 0;
+        TRY(take_latency(net, latency, i, bits, &of));
+        *out += of;
+    }
+out:
+    return rc;
+}
+
 enum bg_status bg_budget_cost(const struct bg_net *net, const struct bg_plan *plan,
-                              enum bg_budget_kind kind, double *out)
+                              enum bg_budget_kind kind, const struct bg_latency *latency,
+                              double *out)
 {
     struct bg_net_cost cost = {0};
     enum bg_status rc = BG_OK;
+    if (kind == BG_BUDGET_LATENCY)
+        return add_latencies(net, plan, latency, out);
     TRY(bg_net_cost(net, plan, &cost));
     *out = kind == BG_BUDGET_BYTES           ? cost.bytes
            : kind == BG_BUDGET_BOPS_HAWQ     ? cost.bops_hawq

@@ -4,12 +4,11 @@
 
 #include "policies/budget.h"
 
-#define BG_BUDGET_BITS 17 /* 0 = f32, 1..16 */
-
 /* Costs of whole networks in which every layer has the same bits, made when first asked for. */
 struct bg_bits_costs {
     const struct bg_net *net;
-    struct bg_net_cost at[BG_BUDGET_BITS][BG_BUDGET_BITS]; /* [weights][activations] */
+    const struct bg_latency *latency;
+    struct bg_net_cost at[BG_LATENCY_BITS][BG_LATENCY_BITS]; /* [weights][activations] */
 };
 BG_MUST enum bg_status bg_bits_cost(struct bg_bits_costs *costs, int layer, const int bits[2],
                                     enum bg_budget_kind kind, double *out);

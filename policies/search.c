@@ -8,7 +8,8 @@
 #include "core/mem.h"
 #include "policies/select.h"
 
-const char *const bg_search_names[] = {"binary", "linear", "count", "threshold", NULL};
+const char *const bg_search_names[] = {"binary", "linear", "count", "threshold", "budget", NULL};
+static const char *const directions[] = {"down", "both", NULL};
 
 static enum bg_status search_binary(int m, const struct bg_prefix_test *test, int *k,
                                     int *evaluations)
@@ -85,6 +86,8 @@ enum bg_status bg_select_prefix(const struct bg_select_options *options,
                            (long long)options->count, ranking->count);
         *k = options->count == 0 ? ranking->count : (int)options->count;
         return BG_OK;
+    case BG_SEARCH_BUDGET:
+        return bg_fail(BG_E_USAGE, "select: a budget takes no prefix of a ranking");
     case BG_SEARCH_THRESHOLD:
         *k = count_within(ranking, options->threshold);
         return BG_OK;
@@ -185,7 +188,8 @@ const struct bg_option bg_select_options_table[] = {
      .offset = FIELD(search),
      .fallback = "binary",
      .choices = bg_search_names,
-     .help = "how many layers: by allowed accuracy drop (binary, linear), a count or a threshold"},
+     .help = "how many layers: by allowed accuracy drop (binary, linear), a count or a threshold; "
+             "budget: bits of each layer by an allocator"},
     {.key = "tolerance",
      .type = BG_OPT_REAL,
      .offset = FIELD(tolerance),
@@ -226,4 +230,69 @@ const struct bg_option bg_select_options_table[] = {
      .offset = FIELD(plan),
      .fallback = "\"\"",
      .help = "a plan file to use as it stands instead of selecting"},
+    {.key = "budget",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(budget),
+     .fallback = "none",
+     .help = "budget: one or more of {mean-weight-bits: ..., bytes: ..., bops-hawq: ..., "
+             "bops-detailed: ..., latency: ...}"},
+    {.key = "candidates",
+     .type = BG_OPT_INTS,
+     .offset = FIELD(candidates),
+     .fallback = "[2, 3, 4, 6, 8]",
+     .min = 1,
+     .max = 16,
+     .help = "budget: bits an allocator may give"},
+    {.key = "choose_activations",
+     .type = BG_OPT_BOOL,
+     .offset = FIELD(choose_activations),
+     .fallback = "false",
+     .help = "budget: inputs of layers get bits too; activation_bits is for pinned layers then"},
+    {.key = "allocator",
+     .type = BG_OPT_TEXT,
+     .offset = FIELD(allocator),
+     .fallback = "exact",
+     .help = "budget: turns penalties into a plan (bitgrad list allocators)"},
+    {.key = "allocator_options",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(allocator_options),
+     .fallback = "none",
+     .help = "options of the allocator"},
+    {.key = "tied",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(tied),
+     .fallback = "none",
+     .help = "budget: lists of layers that have the same bits: [[conv1, conv2]]"},
+    {.key = "latency",
+     .type = BG_OPT_TEXT,
+     .offset = FIELD(latency),
+     .fallback = "\"\"",
+     .help = "table for a budget of latency (bitgrad bench layers --table writes one)"},
+    {.key = "every",
+     .type = BG_OPT_INT,
+     .offset = FIELD(every),
+     .fallback = "0",
+     .min = 0,
+     .max = 1000000,
+     .help = "profile and select again after so many epochs of finetune; 0 = select once"},
+    {.key = "direction",
+     .type = BG_OPT_CHOICE,
+     .offset = FIELD(direction),
+     .fallback = "down",
+     .choices = directions,
+     .help = "may a later selection give a layer more bits than the one before (both)?"},
+    {.key = "progress",
+     .type = BG_OPT_REALS,
+     .offset = FIELD(progress),
+     .fallback = "[]",
+     .min = 1,
+     .max = 16,
+     .help = "the first selections take so many times second_bits and budgets: [2, 1.5, 1] goes "
+             "down in three steps; later ones 1"},
+    {.key = "residual",
+     .type = BG_OPT_NODE,
+     .offset = FIELD(residual),
+     .fallback = "none",
+     .help = "choose residual bits of integer weights from their recorded steps: {} or a map of "
+             "options (bitgrad list recipe.select.residual)"},
     {.key = NULL}};

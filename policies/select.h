@@ -97,9 +97,20 @@ BG_MUST enum bg_status bg_select_penalties(const struct bg_select_method *method
 extern const struct bg_select_method *const bg_select_methods[]; /* NULL-terminated, generated */
 
 /* How many of the ranked layers: prefix search (policies/METHODS.md), the first n, or all whose
- * score is at most a threshold. */
-enum bg_search { BG_SEARCH_BINARY, BG_SEARCH_LINEAR, BG_SEARCH_COUNT, BG_SEARCH_THRESHOLD };
-extern const char *const bg_search_names[]; /* "binary", "linear", "count", "threshold", NULL */
+ * score is at most a threshold. Budget: no ranking; an allocator gives each layer bits by the
+ * policy's penalties (policies/budget.h). */
+enum bg_search {
+    BG_SEARCH_BINARY,
+    BG_SEARCH_LINEAR,
+    BG_SEARCH_COUNT,
+    BG_SEARCH_THRESHOLD,
+    BG_SEARCH_BUDGET
+};
+extern const char *const bg_search_names[]; /* "binary", ..., NULL */
+
+#define BG_SELECT_ROUNDS 64 /* selections of a run */
+/* How bits may move when layers are selected again along fine-tuning. */
+enum bg_direction { BG_DIRECTION_DOWN, BG_DIRECTION_BOTH };
 
 /* ok(k): is the accuracy drop with the first k layers quantized at most tau? Called at most once
  * per k. */
@@ -128,6 +139,16 @@ struct bg_select_options {
     bool pin_first, pin_last;
     struct bg_text_list pinned;
     char plan[BG_OPTION_TEXT]; /* a plan file to use instead of selecting, "" = none */
+    /* search: budget */
+    const struct bg_yaml *budget, *allocator_options, *tied;
+    struct bg_int_list candidates;
+    char allocator[BG_OPTION_TEXT], latency[BG_OPTION_TEXT];
+    bool choose_activations;
+    /* more than one selection: rounds of profile, select and a part of finetune */
+    int64_t every; /* epochs of fine-tuning from one to the next; 0 = select once */
+    int direction; /* enum bg_direction */
+    struct bg_real_list progress;
+    const struct bg_yaml *residual; /* read by policies/residual_bits.h; NULL = absent */
 };
 extern const struct bg_option bg_select_options_table[];
 

@@ -3,10 +3,13 @@
  * number of outputs, growing with it, or above that of other layers from a threshold on; its
  * parameters are processed at that precision. Ours: every formula (class_count.c), the table, the
  * choice of scope, and leaving all other layers to another policy (`of`), by default `uniform`. The
- * classifier is never ranked, and its bits stand in the plan. */
+ * classifier is never ranked, and its bits stand in the plan: of weights as w, of gradients as g
+ * and dw. The sources do not say whether the weight's gradient is meant; the derivation of the
+ * formulas (class_count.c) is of the output's. */
 #include <stdio.h>
 #include <string.h>
 
+#include "core/gradient.h"
 #include "core/mem.h"
 #include "policies/class_count.h"
 #include "policies/nested.h"
@@ -15,11 +18,12 @@ extern const struct bg_select_method bg_select_class_count;
 
 struct options {
     struct bg_class_rule rule;
-    int scope;
+    int scope, gradients;
     const struct bg_yaml *of;
 };
 static const char *const modes[] = {"eps", "bound", "threshold", "table", NULL};
 static const char *const scopes[] = {"weights", "gradients", "both", NULL};
+static const char *const kinds[] = {"both", "output", NULL};
 
 #define FIELD(name_) offsetof(struct options, name_)
 static const struct bg_option table[] = {
@@ -78,9 +82,13 @@ static const struct bg_option table[] = {
      .offset = FIELD(scope),
      .fallback = "weights",
      .choices = scopes,
-     .help =
-         "what of the layer takes the bits; a plan with integer gradients is refused by networks "
-         "that cannot honour it"},
+     .help = "what of the layer takes the bits; a gradient of 32 bits is left as it is"},
+    {.key = "gradients",
+     .type = BG_OPT_CHOICE,
+     .offset = FIELD(gradients),
+     .fallback = "both",
+     .choices = kinds,
+     .help = "scope of gradients: those of output and weight, or of the output alone"},
     {.key = "of",
      .type = BG_OPT_NODE,
      .offset = FIELD(of),
@@ -113,8 +121,14 @@ static enum bg_status fix(const struct options *options, const struct bg_select_
     TRY(bg_class_bits(&options->rule, input->classes, wanted, &width));
     if (options->scope != 1)
         bits[BG_ROLE_WEIGHT] = width;
-    if (options->scope != 0)
-        bits[BG_ROLE_OUT_GRAD] = bits[BG_ROLE_WEIGHT_GRAD] = width;
+    if (options->scope == 0)
+        goto out;
+    if (width < BG_GRADIENT_BITS_MIN || (width > BG_GRADIENT_BITS_MAX && width < 32))
+        FAIL(BG_E_DATA, "class-count: gradients have %d to %d bits or 32, not %d",
+             BG_GRADIENT_BITS_MIN, BG_GRADIENT_BITS_MAX, width);
+    bits[BG_ROLE_OUT_GRAD] = width;
+    if (options->gradients == 0)
+        bits[BG_ROLE_WEIGHT_GRAD] = width;
 out:
     return rc;
 }

@@ -15,12 +15,16 @@ enum bg_status bg_trainer_create(struct bg_trainer **out, const struct bg_traine
 {
     enum bg_status rc = BG_OK;
     struct bg_trainer *trainer = NULL;
+    int layers = 0;
     *out = NULL;
     if (!config->net || !config->net->graph)
         FAIL(BG_E_USAGE, "trainer: there is no network");
     TRY(bg_alloc(&trainer, 1, sizeof *trainer));
     trainer->config = *config;
     trainer->graph = config->net->graph;
+    layers = bg_graph_layer_count(trainer->graph);
+    TRY(bg_alloc(&trainer->moving, layers + 1, sizeof *trainer->moving));
+    TRY(bg_alloc(&trainer->moved, layers + 1, sizeof *trainer->moved));
     *out = trainer;
     trainer = NULL;
 out:
@@ -35,6 +39,8 @@ void bg_trainer_destroy(struct bg_trainer *trainer)
     bg_trainer_drop_programs(trainer);
     bg_anchor_free(&trainer->initial);
     bg_anchor_free(&trainer->previous);
+    bg_free(trainer->moving);
+    bg_free(trainer->moved);
     bg_free(trainer);
 }
 

@@ -13,6 +13,7 @@
 #include "core/profile.h"
 #include "core/source.h"
 #include "layers/net.h"
+#include "policies/moves.h"
 
 struct bg_trainer;
 
@@ -103,6 +104,7 @@ struct bg_train_epoch_row {
     double lr, train_loss, train_accuracy;
     double validation_loss, validation_accuracy; /* NaN without a validation source */
     double seconds;                              /* wall clock; timing file only */
+    const struct bg_moves *moves; /* [layers] what the epoch's updates did; until the next step */
 };
 
 /* Any callback may return non-OK to stop the stage with that status. NULL callbacks are skipped. */
@@ -114,7 +116,8 @@ struct bg_train_hooks {
                                const struct bg_evaluation *evaluation,
                                const struct bg_train_state *state);
     struct bg_profile
-        *profile; /* rows every profile_every steps, and displacement per epoch; may be NULL */
+        *profile;  /* rows every profile_every steps, and displacement per epoch; may be NULL */
+    int64_t until; /* epochs after which to return, with more to come; 0 = at the end */
 };
 
 /* Trains from `state` (zeroed at first) to the end. Step 0 starts a stage: optimizer state is
@@ -134,6 +137,9 @@ BG_MUST enum bg_status bg_trainer_train(struct bg_trainer *trainer,
  * codes per weight that a fast program packs from is the program's. */
 void bg_trainer_bytes(const struct bg_graph *graph, struct bg_store_bytes *integers,
                       struct bg_store_bytes *masters);
+
+/* Bytes of f32 weights that are kept beside them, to record their displacement. */
+int64_t bg_trainer_remembered(const struct bg_trainer *trainer);
 
 /* The class with the largest of one sample's logits, the lowest on a tie. */
 int64_t bg_prediction(const float *logits, int64_t classes);

@@ -1,5 +1,6 @@
-/* The trainer's own part of a checkpoint, under "trainer/": the position, W_0 of the stage and the
- * weights of its last cycle. Loading reads all before it changes anything. */
+/* The trainer's own part of a checkpoint, under "trainer/": the position, what the running epoch's
+ * updates did, W_0 of the stage and the weights of its last cycle. Loading reads all before it
+ * changes anything. */
 #include <math.h>
 #include <stdio.h>
 
@@ -40,6 +41,7 @@ enum bg_status bg_trainer_save(const struct bg_trainer *trainer, const struct bg
     const int64_t five = 5, two = 2;
     TRY(bg_h5_write(file, "trainer/counts", BG_H5_S64, 1, &five, counts, false));
     TRY(bg_h5_write(file, "trainer/reals", BG_H5_F64, 1, &two, reals, false));
+    TRY(bg_moves_save(trainer->moving, bg_graph_layer_count(trainer->graph), file));
     if (trainer->anchored) {
         TRY(save_anchor(&trainer->initial, "initial", trainer->graph, file));
         TRY(save_anchor(&trainer->previous, "previous", trainer->graph, file));
@@ -101,6 +103,9 @@ enum bg_status bg_trainer_load(struct bg_trainer *trainer, struct bg_train_state
         TRY(bg_anchor_make(&previous, trainer->graph));
         TRY(load_anchor(&initial, "initial", trainer->graph, file));
         TRY(load_anchor(&previous, "previous", trainer->graph, file));
+    }
+    TRY(bg_moves_load(trainer->moving, bg_graph_layer_count(trainer->graph), file));
+    if (counts[4]) {
         move_anchor(&trainer->initial, &initial);
         move_anchor(&trainer->previous, &previous);
     }

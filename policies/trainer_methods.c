@@ -143,6 +143,20 @@ out:
     return rc;
 }
 
+static void count_moves(const struct bg_trainer_run *run, const struct bg_param *param,
+                        const struct bg_trainer_method *method,
+                        const struct bg_update_moment *moment)
+{
+    const int64_t part = run->steps_per_epoch / BG_MOVE_EVERY, every = part > 0 ? part : 1;
+    const struct bg_move_call call = {.method = method->method,
+                                      .options = method->options,
+                                      .moment = moment,
+                                      .decay = true,
+                                      .sample = moment->step % (uint64_t)every == 0};
+
+    bg_moves_count(&run->trainer->moving[param->layer], param, &call);
+}
+
 enum bg_status bg_trainer_update(const struct bg_trainer_run *run,
                                  const struct bg_update_moment *moment)
 {
@@ -156,6 +170,8 @@ enum bg_status bg_trainer_update(const struct bg_trainer_run *run,
                            (run->options->decay_norms && param->kind != BG_PARAM_STEP);
         if (!bg_param_trainable(param))
             continue;
+        if (run->counts && param->kind == BG_PARAM_WEIGHT && param->layer >= 0)
+            count_moves(run, param, method, moment);
         TRY(method->method->update(method->options, param, moment, decay));
         param->version++;
     }
@@ -170,6 +186,26 @@ void bg_trainer_free_methods(struct bg_trainer_run *run)
     bg_free(run->of_param);
 }
 
+void bg_trainer_begin_moves(struct bg_trainer *trainer)
+{
+    for (int i = 0; i < bg_graph_layer_count(trainer->graph); i++)
+        bg_moves_begin(&trainer->moving[i], bg_graph_layer_weight(trainer->graph, i));
+}
+
+void bg_trainer_end_moves(const struct bg_trainer_run *run)
+{
+    struct bg_trainer *trainer = run->trainer;
+
+    for (int i = 0; i < bg_graph_param_count(trainer->graph); i++) {
+        const struct bg_param *param = bg_graph_param(trainer->graph, i);
+        if (param->kind != BG_PARAM_WEIGHT || param->layer < 0)
+            continue;
+        bg_moves_take(&trainer->moving[param->layer], param, &trainer->moved[param->layer]);
+        trainer->moved[param->layer].method = run->method[run->of_param[i]].method->name;
+    }
+    bg_trainer_begin_moves(trainer);
+}
+
 void bg_trainer_warn_lost(const struct bg_graph *graph)
 {
     for (int i = 0; i < bg_graph_param_count(graph); i++) {
@@ -181,6 +217,17 @@ void bg_trainer_warn_lost(const struct bg_graph *graph)
                    "learning rate is too low for its width",
                    param->name, (long long)store->lost);
     }
+}
+
+int64_t bg_trainer_remembered(const struct bg_trainer *trainer)
+{
+    const struct bg_anchor *const anchors[2] = {&trainer->initial, &trainer->previous};
+    int64_t sum = 0;
+
+    for (int a = 0; a < 2; a++)
+        for (int i = 0; i < anchors[a]->layers; i++)
+            sum += anchors[a]->count[i] * (int64_t)sizeof(float);
+    return sum;
 }
 
 void bg_trainer_bytes(const struct bg_graph *graph, struct bg_store_bytes *integers,

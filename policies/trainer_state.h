@@ -4,6 +4,7 @@
 #define BG_POLICIES_TRAINER_STATE_H
 
 #include "policies/collect.h"
+#include "policies/moves.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
 
@@ -33,6 +34,8 @@ struct bg_trainer {
     uint64_t clock;
     struct bg_anchor initial, previous; /* W_0 of the stage and weights of the last cycle */
     bool anchored;                      /* they hold something */
+    struct bg_move_state *moving;       /* [layers] of the running epoch, owned */
+    struct bg_moves *moved;             /* [layers] of the last whole one, owned */
     struct bg_integer_model *integer;   /* for evaluation, once it was asked for */
     struct bg_integer_program *integers[BG_TRAINER_INTEGERS];
     int64_t integer_batch[BG_TRAINER_INTEGERS]; /* 0 = free */
@@ -91,6 +94,7 @@ struct bg_trainer_run {
     struct bg_stream stream;
     int64_t steps_per_epoch;
     bool observe; /* programs that can serve an observer */
+    bool counts;  /* what updates do goes to trainer->moving */
 };
 BG_MUST enum bg_status bg_trainer_run_begin(struct bg_trainer_run *run, struct bg_trainer *trainer,
                                             const struct bg_train_options *options,
@@ -102,6 +106,9 @@ BG_MUST enum bg_status bg_trainer_prepare(const struct bg_trainer_run *run, bool
 BG_MUST enum bg_status bg_trainer_update(const struct bg_trainer_run *run,
                                          const struct bg_update_moment *moment);
 void bg_trainer_free_methods(struct bg_trainer_run *run);
+/* An epoch of all layers begins; ends, into trainer->moved. */
+void bg_trainer_begin_moves(struct bg_trainer *trainer);
+void bg_trainer_end_moves(const struct bg_trainer_run *run);
 /* Says which layers have lost every step. */
 void bg_trainer_warn_lost(const struct bg_graph *graph);
 /* One step: forward, backward, update. `schedule_step` gives the learning rate, `step` (0-based)

@@ -151,6 +151,9 @@ static enum bg_status begin(struct stage *stage)
     }
     if (displaces(stage))
         bg_anchor_initial_square(&trainer->initial, stage->profile);
+    if (state->epoch_samples == 0) /* a plan may have given the weights other bits since */
+        bg_trainer_begin_moves(trainer);
+    stage->run.counts = true;
     stage->run.stream.position = state->step;
     stage->run.observe = stage->profile && stage->run.options->profile_every > 0;
     if (stage->run.observe)
@@ -199,6 +202,8 @@ static enum bg_status end_epoch(struct stage *stage)
         TRY(bg_trainer_evaluate(run->trainer, stage->validation, &evaluation));
     TRY(record_displacement(stage));
     bg_trainer_warn_lost(run->trainer->graph);
+    bg_trainer_end_moves(run);
+    row.moves = run->trainer->moved;
     row.validation_loss = evaluation.loss;
     row.validation_accuracy = evaluation.accuracy;
     if (stage->validation && evaluation.accuracy > state->best_accuracy) {
@@ -243,6 +248,15 @@ static bool epoch_is_full(const struct stage *stage)
     return stage->state->epoch_samples > 0 && stage->state->step % stage->run.steps_per_epoch == 0;
 }
 
+/* Steps after which this call returns. */
+static int64_t stage_end(const struct stage *stage)
+{
+    int64_t until = stage->hooks ? stage->hooks->until : 0;
+    if (until == 0 || until >= stage->run.options->epochs)
+        return stage->total;
+    return until * stage->run.steps_per_epoch;
+}
+
 enum bg_status bg_trainer_train(struct bg_trainer *trainer, const struct bg_train_options *options,
                                 struct bg_source *train, struct bg_source *validation,
                                 struct bg_train_state *state, const struct bg_train_hooks *hooks)
@@ -258,7 +272,7 @@ enum bg_status bg_trainer_train(struct bg_trainer *trainer, const struct bg_trai
     for (;;) {
         if (epoch_is_full(&stage))
             TRY(end_epoch(&stage));
-        if (state->step >= stage.total)
+        if (state->step >= stage_end(&stage))
             break;
         if (stage.run.stream.started && bg_stop_requested())
             FAIL(BG_E_INTERRUPTED, "training stopped on request after step %lld of %lld",

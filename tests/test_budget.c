@@ -25,6 +25,20 @@ static struct bg_net *make_net(const char *section)
     return net;
 }
 
+/* Numbers of no device: dearer by layer, by weight bits, less so by activation bits. */
+static const struct bg_latency *latencies(void)
+{
+    static struct bg_latency table;
+    if (table.layers == 0) {
+        cr_assert_eq(bg_latency_make(&table, 32), BG_OK);
+        for (int i = 0; i < 32; i++)
+            for (int w = 1; w < BG_LATENCY_BITS; w++)
+                for (int a = 1; a < BG_LATENCY_BITS; a++)
+                    *bg_latency_at(&table, i, w, a) = (1 + i % 3) * (3 * w + a);
+    }
+    return &table;
+}
+
 static struct bg_bits_frame frame_of(const struct bg_net *net, int activation_bits,
                                      enum bg_budget_kind kind, double value)
 {
@@ -33,6 +47,7 @@ static struct bg_bits_frame frame_of(const struct bg_net *net, int activation_bi
                                   .bits = {2, 3, 4, 6, 8},
                                   .activation_bits = activation_bits,
                                   .budgets = 1,
+                                  .latency = latencies(),
                                   .budget = {{kind, value}}};
 }
 
@@ -47,10 +62,10 @@ static double middle(const struct bg_net *net, enum bg_budget_kind kind)
     struct bg_plan plan = {0};
     double low = 0, high = 0;
     cr_assert_eq(bg_net_plan(net, 2, 2, &plan), BG_OK);
-    cr_assert_eq(bg_budget_cost(net, &plan, kind, &low), BG_OK);
+    cr_assert_eq(bg_budget_cost(net, &plan, kind, latencies(), &low), BG_OK);
     bg_plan_free(&plan);
     cr_assert_eq(bg_net_plan(net, 8, 8, &plan), BG_OK);
-    cr_assert_eq(bg_budget_cost(net, &plan, kind, &high), BG_OK);
+    cr_assert_eq(bg_budget_cost(net, &plan, kind, latencies(), &high), BG_OK);
     bg_plan_free(&plan);
     return (low + 2 * high) / 3;
 }
@@ -85,8 +100,9 @@ Test(budget, costs_are_those_of_the_plan_and_random_plans_use_the_budget)
                     double own, use = draw % 2 ? 1 : 0.95;
                     cr_assert_eq(bg_bits_random(&bits, use, 5, draw, &answer), BG_OK);
                     cr_assert_eq(bg_bits_plan(&bits, &answer, &plan), BG_OK);
-                    cr_assert_eq(bg_budget_cost(net, &plan, (enum bg_budget_kind)kind, &cost),
-                                 BG_OK);
+                    cr_assert_eq(
+                        bg_budget_cost(net, &plan, (enum bg_budget_kind)kind, latencies(), &cost),
+                        BG_OK);
                     own = (answer.cost[0] + bits.offset[0]) / bits.unit[0];
                     cr_assert(fabs(own - cost) <= CLOSE * cost, "%g against %g", own, cost);
                     cr_assert(cost <= value * (1 + CLOSE));
@@ -169,7 +185,7 @@ Test(budget, exact_answers_are_the_best_of_all_plans)
         double cost = 0;
         for (int i = 0, rest = p; i < 5; i++, rest /= 5)
             any.layer[i].spec[BG_ROLE_WEIGHT].bits = bits[rest % 5];
-        cr_assert_eq(bg_budget_cost(net, &any, BG_BUDGET_MEAN_BITS, &cost), BG_OK);
+        cr_assert_eq(bg_budget_cost(net, &any, BG_BUDGET_MEAN_BITS, NULL, &cost), BG_OK);
         if (cost <= value)
             best = fmin(best, bg_bits_objective(&penalties, &any));
     }
@@ -203,5 +219,58 @@ Test(budget, infeasible_budgets_name_the_smallest_feasible_one)
     bg_bits_close(&bits);
     frame.candidates = 0;
     cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_E_USAGE);
+    bg_net_destroy(net);
+}
+
+Test(budget, latency_without_a_table_or_with_holes_is_refused)
+{
+    struct bg_net *net = make_net("{name: lenet5}");
+    struct bg_bits_frame frame = frame_of(net, 8, BG_BUDGET_LATENCY, 1e9);
+    struct bg_bits_problem bits = {.layers = 0};
+    struct bg_latency holes = {.layers = 0};
+
+    cr_assert_eq(bg_latency_make(&holes, bg_graph_layer_count(net->graph)), BG_OK);
+    frame.latency = &holes;
+    cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_E_DATA);
+    cr_assert(strstr(bg_error(), "no row of layer conv1 at w8a8"), "%s", bg_error());
+    frame.latency = NULL;
+    cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_E_DATA);
+    cr_assert(strstr(bg_error(), "needs a table"), "%s", bg_error());
+    bg_latency_free(&holes);
+    bg_net_destroy(net);
+}
+
+Test(budget, nothing_rises_above_the_plan_before)
+{
+    struct bg_net *net = make_net("{name: resnet, depth: 8}");
+    struct bg_bits_frame frame = frame_of(net, -1, BG_BUDGET_MEAN_BITS, 16);
+    struct bg_plan before = {0};
+    int layers = bg_graph_layer_count(net->graph);
+
+    cr_assert_eq(bg_net_plan(net, 8, 8, &before), BG_OK);
+    for (int i = 0; i < layers; i++)
+        before.layer[i].spec[BG_ROLE_WEIGHT].bits = 2 + i % 5;
+    frame.before = &before;
+    for (uint32_t draw = 0; draw < 20; draw++) {
+        struct bg_bits_problem bits = {.layers = 0};
+        struct bg_allocation answer = {.items = 0};
+        struct bg_plan plan = {0};
+        cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_OK, "%s", bg_error());
+        cr_assert_eq(bg_bits_random(&bits, 1, 3, draw, &answer), BG_OK);
+        cr_assert_eq(bg_bits_plan(&bits, &answer, &plan), BG_OK);
+        for (int i = 0; i < layers; i++) {
+            /* the budget has room for all: each gets the largest candidate that it may have */
+            static const int most[] = {2, 3, 4, 4, 6};
+            cr_assert_eq(bits_of(&plan, i, BG_ROLE_WEIGHT), most[i % 5]);
+        }
+        bg_plan_free(&plan);
+        bg_allocation_free(&answer);
+        bg_bits_close(&bits);
+    }
+    before.layer[1].spec[BG_ROLE_WEIGHT].bits = 1;
+    struct bg_bits_problem none = {.layers = 0};
+    cr_assert_eq(bg_bits_open(&none, &frame, NULL), BG_E_DATA);
+    cr_assert(strstr(bg_error(), "no candidate as small as its bits before"), "%s", bg_error());
+    bg_plan_free(&before);
     bg_net_destroy(net);
 }

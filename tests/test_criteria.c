@@ -540,6 +540,7 @@ Test(class_count, x5_the_classifier_is_pinned)
         cr_assert(plan.layer[2].spec[BG_ROLE_OUT_GRAD].bits == 16);
         cr_assert(plan.layer[2].spec[BG_ROLE_WEIGHT_GRAD].bits == 16);
         cr_assert(plan.layer[2].spec[BG_ROLE_ACTIVATION].bits == 8);
+        cr_assert(!plan.layer[2].spec[BG_ROLE_OUT_GRAD].per_channel);
         cr_assert(plan.layer[1].spec[BG_ROLE_OUT_GRAD].format == BG_FORMAT_F32);
         struct bg_penalties penalties;
         const int bits = 4;
@@ -551,6 +552,38 @@ Test(class_count, x5_the_classifier_is_pinned)
         bg_ranking_free(&ranking);
         bg_ranking_free(&plain);
     }
+    free_data(&data);
+}
+
+/* Which of the classifier's gradients, and that 32 bits are f32. */
+Test(class_count, scope_says_which_roles_take_the_bits)
+{
+    static const struct {
+        const char *yaml;
+        int weight, output, weight_gradient; /* bits; 0: not fixed */
+    } rows[] = {{"{scope: weights}", 8, 0, 0},
+                {"{scope: gradients}", 0, 8, 8},
+                {"{scope: gradients, gradients: output}", 0, 8, 0},
+                {"{scope: both, gradients: output}", 8, 8, 0},
+                {"{scope: both, supported: [32]}", 32, 32, 32},
+                {"{scope: gradients, supported: [10]}", 0, 10, 10}};
+    struct data data;
+    struct bg_ranking ranking;
+    make_data(&data, LAYERS);
+    data.input.classes = 10;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cr_assert(rank("class-count", rows[i].yaml, &data, &ranking) == BG_OK, "%s", bg_error());
+        cr_expect(ranking.fixed_bits[BG_ROLE_WEIGHT] == rows[i].weight &&
+                      ranking.fixed_bits[BG_ROLE_OUT_GRAD] == rows[i].output &&
+                      ranking.fixed_bits[BG_ROLE_WEIGHT_GRAD] == rows[i].weight_gradient,
+                  "%s", rows[i].yaml);
+        bg_ranking_free(&ranking);
+    }
+    cr_expect(rank("class-count", "{scope: gradients, supported: [20]}", &data, &ranking) ==
+              BG_E_DATA);
+    cr_expect(strstr(bg_error(), "gradients have 2 to 16 bits or 32, not 20") != NULL, "%s",
+              bg_error());
+    bg_ranking_free(&ranking);
     free_data(&data);
 }
 

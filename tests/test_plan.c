@@ -45,7 +45,7 @@ Test(plan, reads_the_documented_form)
                                 "\n"
                                 "conv1  w=s4/channel  a=u8  g=bf16  dw=f32 u=residual:8 # why\n"
                                 "\tconv2 a=u16 w=s1/tensor\n"
-                                "fc w=s16 g=s8 dw=s2 u=sgd");
+                                "fc w=s16 g=s8 dw=s2/channel u=sgd");
     cr_assert(eq(int, plan.count, 3));
     cr_expect_str_eq(plan.requant, "fixed-single");
     const struct bg_plan_layer *layer = bg_plan_find(&plan, "conv1");
@@ -69,7 +69,7 @@ Test(plan, reads_the_documented_form)
     cr_expect_str_eq(text, "requant fixed-single\n"
                            "conv1  w=s4/channel  a=u8  g=bf16  dw=f32  u=residual:8\n"
                            "conv2  w=s1/tensor  a=u16  g=f32  dw=f32  u=sgd\n"
-                           "fc  w=s16/channel  a=f32  g=s8  dw=s2  u=sgd\n");
+                           "fc  w=s16/channel  a=f32  g=s8/tensor  dw=s2/channel  u=sgd\n");
     free(text);
     bg_plan_free(&plan);
     plan = parse("");
@@ -96,7 +96,11 @@ Test(plan, refuses_with_line_layer_and_limit)
     refuse("conv1 a=s1", "activations are written u1..u16");
     refuse("conv1 a=u17", "17 bits, limit is 16");
     refuse("conv1 a=u4/channel", "not a whole number");
-    refuse("conv1 g=u4", "expected f32, bf16 or s1..s16");
+    refuse("conv1 g=u4", "expected f32, bf16, s2..s16, s8/channel or s8/tensor");
+    refuse("conv1 dw=s8/row", "expected f32, bf16, s2..s16, s8/channel or s8/tensor");
+    refuse("conv1 g=s1", "layer conv1: g=s1: 1 bits, at least 2");
+    refuse("conv1 dw=s17/tensor", "layer conv1: dw=s17/tensor: 17 bits, limit is 16");
+    refuse("conv1 a=u8/tensor", "not a whole number");
     refuse("conv1 u=residual:25", "25 bits, limit is 24");
     refuse("conv1 u=residual:-1", "not a whole number");
     refuse("conv1 u=residual:", "number of bits is missing");
@@ -156,8 +160,9 @@ static struct bg_spec random_spec(unsigned *state, int role)
         spec.format = BG_FORMAT_BF16;
     if (pick == 2) {
         spec.format = BG_FORMAT_INTEGER;
-        spec.bits = 1 + (int)draw(state, 16);
-        spec.per_channel = role == BG_ROLE_WEIGHT && draw(state, 2);
+        const unsigned least = role >= BG_ROLE_OUT_GRAD ? 2 : 1;
+        spec.bits = (int)(least + draw(state, 17 - least));
+        spec.per_channel = role != BG_ROLE_ACTIVATION && draw(state, 2);
     }
     return spec;
 }
@@ -208,6 +213,7 @@ Test(plan, equality_sees_every_field)
         "c w=s4/channel a=f32 g=bf16 dw=s8 u=residual:8\n",
         "c w=s4/channel a=u8 g=f32 dw=s8 u=residual:8\n",
         "c w=s4/channel a=u8 g=bf16 dw=s7 u=residual:8\n",
+        "c w=s4/channel a=u8 g=bf16 dw=s8/channel u=residual:8\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8 u=residual:7\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8 u=sgd:8\n",
         "requant pow2-rne\nc w=s4/channel a=u8 g=bf16 dw=s8 u=residual:8\n",

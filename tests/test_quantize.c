@@ -130,10 +130,18 @@ Test(quantize, refusals_name_layers_and_change_nothing)
                    "layer fc: a=u1 needs an input without negative values, the output of add can "
                    "have some");
     set_bits(&plan, "fc", BG_ROLE_ACTIVATION, 8);
-    plan.layer[1].spec[BG_ROLE_OUT_GRAD].format = BG_FORMAT_BF16;
+    set_bits(&plan, "one", BG_ROLE_OUT_GRAD, 1);
     expect_refused(graph, &plan, BG_E_UNSUPPORTED,
-                   "layer one: g is asked in 16 bits of a format that is not available for it");
-    plan.layer[1].spec[BG_ROLE_OUT_GRAD].format = BG_FORMAT_F32;
+                   "layer one: g=s1: integer gradients have 2 to 16 bits");
+    set_bits(&plan, "one", BG_ROLE_OUT_GRAD, 0);
+    set_bits(&plan, "one", BG_ROLE_WEIGHT_GRAD, 17);
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "layer one: dw=s17: integer gradients have 2 to 16 bits");
+    set_bits(&plan, "one", BG_ROLE_WEIGHT_GRAD, 0);
+    plan.layer[1].spec[BG_ROLE_ACTIVATION].format = BG_FORMAT_BF16;
+    expect_refused(graph, &plan, BG_E_UNSUPPORTED,
+                   "layer one: a=bf16 is not available, gradients alone are bf16");
+    plan.layer[1].spec[BG_ROLE_ACTIVATION].format = BG_FORMAT_INTEGER;
     memcpy(plan.layer[2].update, "residual", 9);
     plan.layer[2].update_bits = 25;
     expect_refused(graph, &plan, BG_E_RANGE, "layer two: u=residual:25: 25 bits, limit is 24");

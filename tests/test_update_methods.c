@@ -12,6 +12,7 @@
 #include "core/mem.h"
 #include "core/rng.h"
 #include "core/store.h"
+#include "core/store_change.h"
 #include "core/yaml.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
@@ -211,6 +212,60 @@ Test(residual_method, refuses_sums_that_cannot_be)
     cr_assert(f.method->prepare(f.options, &f.param, 8, false) == BG_E_USAGE);
     cr_assert_str_eq(bg_error(), "w: sum_bits: 2 without a sum: gradients is 1");
     f.param.store->spec.gradients = 0;
+    take_down(&f);
+}
+
+/* Other widths in the middle of a sum: weights and what waits keep their values. */
+Test(residual_method, sums_that_wait_go_along_to_other_widths)
+{
+    static const struct {
+        struct bg_store_spec to;
+        int times; /* a new last bit fits into the old one; 0 = refused */
+        const char *sentence;
+    } cases[] = {
+        {{.bits = 4, .low = 12, .gradients = 4}, 1, NULL},
+        {{.bits = 4, .low = 14, .gradients = 3}, 4, NULL},
+        {{.bits = 8, .low = 8, .gradients = 4, .finer = 3}, 8, NULL},
+        {{.bits = 4, .low = 12},
+         0,
+         "w: gradients of 4 steps to one write wait, the new options write each"},
+        {{.bits = 16, .low = 24, .gradients = 9},
+         0,
+         "w: gradients that wait for their write are 2.74878e+11 last bits of weight 0, whole "
+         "numbers up to 1073741823 can be kept"}};
+    struct fixture f;
+    float was[20], now[20];
+    make(&f, &(struct bg_store_spec){.bits = 8, .low = 8, .gradients = 4}, 20, 0.5f);
+    for (int i = 0; i < 20; i++) {
+        bg_store_set(f.param.store, i, i / 4 - 2, 11 * i);
+        f.param.store->sum[i] = (1 << 14) - 100 * i;
+    }
+    bg_param_read(&f.param, 0, 20, was);
+    for (int k = 0; k < 5; k++) {
+        struct bg_quantizer to = {.grid = {.channels = 1}};
+        struct bg_store *store = NULL;
+        float scale = 0;
+        OK(bg_grid_limits(&to.grid, cases[k].to.bits, true, true));
+        to.grid.channels = 1;
+        to.grid.scale = &scale;
+        const struct bg_store_change change = {.from = f.param.store,
+                                               .on = &f.quantizer.grid,
+                                               .to = cases[k].to,
+                                               .grid = &to.grid,
+                                               .name = "w"};
+        const enum bg_status rc = bg_store_convert(&change, &scale, &store);
+        if (cases[k].times == 0) {
+            cr_assert(rc == BG_E_RANGE && store == NULL);
+            cr_assert_str_eq(bg_error(), cases[k].sentence);
+            continue;
+        }
+        OK(rc);
+        for (int i = 0; i < 20; i++)
+            cr_assert(store->sum[i] == cases[k].times * f.param.store->sum[i]);
+        bg_store_decode(store, &to.grid, 0, 20, now);
+        cr_assert(memcmp(was, now, sizeof now) == 0);
+        bg_store_free(store);
+    }
     take_down(&f);
 }
 

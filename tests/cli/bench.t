@@ -89,12 +89,12 @@ err: bitgrad: bench eval: the plan is compared with f32: give another one
 exit: 64
 
 # A step: text, and JSON with the asked number of seconds of each variant.
-$ bitgrad bench step --model lenet5 --batch 4 --steps 3 --variants f32/exact,W8A8/fast,W4A4/exact
+$ bitgrad bench step --model lenet5 --batch 4 --steps 3 --variants f32/exact,W8A8G4/fast,W4A4/exact
 out: lenet5, batch 4 of 28x28x1, 2 threads, update sgd: 3 steps each, in turns
 out~ variant .*
 out~ f32/exact +[0-9.]+ +[0-9.]+ +1.00 +1.00 .*
 out...
-out~ W8A8/fast +[0-9.]+ +[0-9.]+ .*
+out~ W8A8G4/fast +[0-9.]+ +[0-9.]+ .*
 out~   (all fast: 5 layers on codes and bf16|not fast, all in f32: this CPU has no AMX.*)
 out~ W4A4/exact +[0-9.]+ +[0-9.]+ .*
 out: 

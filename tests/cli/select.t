@@ -119,8 +119,8 @@ $ bash go --out x 'profile.measures=[weight-error]' 'profile.candidates=[1, 8]'
 err~ bitgrad: profile.candidates: 1: layer conv1: a=u1 needs an input without negative values.*
 exit: 65
 
-$ bash go --out x 'select={policy: class-count, options: {scope: both}}'
-err~ bitgrad: layer fc: g is asked in 8 bits of a format that is not available for it
+$ bash go --out x 'select={policy: class-count, options: {scope: both, mode: table, table_classes: [2], table_bits: [1], base_bits: 1, supported: [1]}}'
+err: bitgrad: class-count: gradients have 2 to 16 bits or 32, not 1
 exit: 65
 
 $ bash go --out x 'profile.measures=[weight-eror, {name: hessian, vectors: 0}]' 'profile.candidates=[0]'

@@ -60,3 +60,60 @@ err~ .*conv1.weight: weights of 1 bit keep an f32 master and move by sgd: residu
 $ bitgrad run ${RECIPES}/tiny.yaml --out none stages='[train, evaluate]' train.update=nearest report.figures=false -q
 err: bitgrad: train.update: nearest moves integer weights of 2 to 16 bits, the plan has none: set quantize.weight_bits or quantize.plan
 exit: 65
+
+# What updates did is data: a row per layer, stage and epoch, summed up in the result and the report.
+$ bitgrad run ${RECIPES}/tiny.yaml --out told stages='[train, evaluate, report]' quantize.plan=mixed/plan.txt report.figures=false -q > /dev/null; tr -d ' \n' < told/result.json | grep -oE '"updates":.*' | grep -oE '"(f32|integer)":\{"bytes_per_weight":\{[^}]*\}|"below_bits":[0-9]*,"layer":"[a-z0-9]*"|"method":"[a-z]*","saturated":[0-9.nul]*|"written":null' | sed -E 's/("saturated":)[0-9][0-9.]*/\1N/'; grep -c '<h2>Updates' told/report.html; grep -c 'left">train</td>' told/report.html
+out: "f32":{"bytes_per_weight":{"below":0.0,"codes":0.0,"f32":8.0,"gradient":4.0,"momentum":4.0}
+out~ "integer":\{"bytes_per_weight":\{"below":2.0[0-9]*,"codes":1.0,"f32":0.0,"gradient":4.0,"momentum":4.0\}
+out: "below_bits":12,"layer":"conv1"
+out: "method":"residual","saturated":N
+out: "below_bits":14,"layer":"conv2"
+out: "method":"threshold","saturated":N
+out: "below_bits":0,"layer":"fc"
+out: "method":"sgd","saturated":null
+out: 1
+out: 3
+
+# Residual bits chosen from the steps of training, in f32 (no grid) and on the grids of a plan; the record gives the same plan again.
+$ bitgrad run ${RECIPES}/tiny.yaml --out probe stages='[train, profile, select, finetune]' 'select.residual={}' report.figures=false -q > /dev/null; grep -cE '^conv[12] .*w=s[48]/channel .*u=residual:[0-9]+$' probe/plan.txt; bitgrad select probe 2> /dev/null | sed -n '/^requant/,$p' | cmp - probe/plan.txt; bitgrad select probe 'select.residual={margin: 3}' 2> /dev/null | grep -oE 'u=residual:[0-9]+' > more; grep -oE 'u=residual:[0-9]+' probe/plan.txt | paste -d' ' - more | awk -F'[: ]' '$4 != $2 + 2' 
+out: 2
+
+$ printf 'conv1 w=s8 a=u8\nconv2 w=s4 a=u8 u=residual:5\nfc w=s6 a=u8 u=residual\n' > kept.txt; bitgrad run ${RECIPES}/tiny.yaml --out kept stages='[train, select, finetune]' quantize.plan=kept.txt select.plan=kept.txt 'select.residual={quantile: 0.1, least: 10, most: 12}' report.figures=false -v 2>&1 | grep -E '^select: [a-z0-9]*: ' | sed -E 's/2\^-?[0-9.]+/2^N/'; sed -E 's/residual:1[0-2]$/residual:R/' kept/plan.txt
+out: select: conv1: 10 % of its steps are below 2^N of a step of its 8-bit weights: u=residual:10
+out~ select: fc: 10 % of its steps are below 2\^N of a step of its 6-bit weights: u=residual:1[0-2]
+out: requant f32-rne
+out: conv1  w=s8/channel  a=u8  g=f32  dw=f32  u=residual:R
+out: conv2  w=s4/channel  a=u8  g=f32  dw=f32  u=residual:5
+out: fc  w=s6/channel  a=u8  g=f32  dw=f32  u=residual:R
+
+$ bitgrad run ${RECIPES}/tiny.yaml --out kept3 stages='[profile, select]' 'select.residual={}' -q
+err~ bitgrad: .*: select.residual: needs the train stage, whose updates it reads
+exit: 65
+
+$ bitgrad run ${RECIPES}/tiny.yaml --out kept3 'select.residual={quantil: 0.1}' -q
+err~ bitgrad: .*select.residual.quantil: unknown key, did you mean .quantile.\?
+exit: 65
+
+# Bits change in the middle, every value stays: 8 + 10 bits become 4 + 16 with the grid's step 2^5 or 2^4 times as large; nothing is encoded from f32.
+$ printf 'conv1 w=s8 a=u8 u=residual:10\nconv2 w=s4 a=u8 u=residual:16\nfc w=s8 a=u8 u=residual:10\n' > fewer.txt; bitgrad run ${RECIPES}/tiny.yaml --out fewer stages='[train, select, finetune, evaluate]' quantize.weight_bits=8 quantize.activation_bits=8 train.update=residual 'train.options={bits: 10}' select.plan=fewer.txt report.figures=false checkpoint.every_steps=1 -v 2>&1 | grep 'in integers'; tr -d ' \n' < fewer/result.json | grep -oE '"below_bits":[0-9]*,"layer":"conv2"'
+out: train: 518 of 518 weights in integers, bytes per weight: codes 1.00, below 2.03, momentum 4.00, f32 copies 0.00, gradient 4.00
+out: finetune: 518 of 518 weights in integers, bytes per weight: codes 1.00, below 2.03, momentum 4.00, f32 copies 0.00, gradient 4.00
+out: "below_bits":16,"layer":"conv2"
+out: "below_bits":10,"layer":"conv2"
+
+$ sed -i 's/:16/:9/' fewer.txt; bitgrad run ${RECIPES}/tiny.yaml --out refused stages='[train, select, finetune]' quantize.weight_bits=8 quantize.activation_bits=8 train.update=residual 'train.options={bits: 10}' select.plan=fewer.txt report.figures=false -q
+err: bitgrad: layer conv2: conv2.weight: weights of 4 bits with 9 below them would drop bits of their values that are not 0; at least 14 below are needed, limit is 24
+exit: 65
+
+# A mixed plan from end to end: no f32 master, none made for a moment of displacement, and the result says so.
+$ printf 'conv1 w=s8 a=u8 u=residual:8\nconv2 w=s4 a=u8 u=residual:12\nfc w=s6 a=u8 u=threshold:14\n' > all.txt; bitgrad run ${RECIPES}/tiny.yaml --out all stages='[train, finetune, evaluate]' quantize.plan=all.txt train.no_displacement=true report.figures=false -q > /dev/null; python3 -c 'import json; u = json.load(open("all/result.json"))["updates"]; print([(s, list(k for k in u[s] if k in ("f32", "integer")), u[s]["integer"]["weights"], u[s]["integer"]["bytes_per_weight"]["f32"], u[s]["remembered_bytes_per_weight"]) for s in ("train", "finetune")])'
+out: [('train', ['integer'], 518, 0.0, 0.0), ('finetune', ['integer'], 518, 0.0, 8.0)]
+
+# Residual bits chosen for weights that are in integers: no fewer than their values need in the planned width, so that the plan can be put on.
+$ bitgrad run ${RECIPES}/tiny.yaml --out carried stages='[train, select, finetune]' quantize.weight_bits=8 quantize.activation_bits=8 train.update=residual 'train.options={bits: 10}' select.policy=uniform select.search=count 'select.residual={most: 4}' report.figures=false -q > /dev/null; grep -o '^[a-z0-9]* .w=s[0-9]*\|residual:[0-9]*' carried/plan.txt | paste -d' ' - -; bitgrad select carried 2> /dev/null | sed -n '/^requant/,$p' | cmp - carried/plan.txt
+out: conv1  w=s8 residual:10
+out: conv2  w=s4 residual:15
+out: fc  w=s8 residual:10
+err: bitgrad: warning: select: conv1: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
+err: bitgrad: warning: select: conv2: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
+err: bitgrad: warning: select: fc: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help

@@ -1,0 +1,88 @@
+/* Latency tables in and out. */
+#include "experiments/latency_file.h"
+
+#include <string.h>
+
+#include "core/file.h"
+#include "core/text.h"
+#include "experiments/cost_table.h"
+
+#define KERNEL_BITS 8 /* integer kernels take codes of up to so many bits */
+
+static enum bg_status find_column(const struct bg_cost_table *table, int *out)
+{
+    for (*out = 0; *out < table->columns; ++*out)
+        if (!strcmp(table->column[*out], bg_budget_names[BG_BUDGET_LATENCY]))
+            return BG_OK;
+    return bg_fail(BG_E_DATA, "%s: there is no column 'latency'", table->file);
+}
+
+static enum bg_status find_layer(const struct bg_cost_table *table, int row,
+                                 const char *const *names, int layers, int *out)
+{
+    const char *name = table->layer[table->row[row].layer].name, *near;
+    for (*out = 0; *out < layers; ++*out)
+        if (!strcmp(names[*out], name))
+            return BG_OK;
+    near = bg_text_nearest(name, names, layers);
+    return bg_fail(BG_E_DATA, "%s: the network has no layer '%s'%s%s%s", table->file, name,
+                   near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+static enum bg_status take_row(struct bg_latency *out, const struct bg_cost_table *table, int row,
+                               int layer, double value)
+{
+    const char *label = table->row[row].candidate;
+    int weight = 0, activation = 0;
+    if (!bg_cost_label_bits(label, &weight, &activation))
+        return bg_fail(BG_E_DATA,
+                       "%s: layer %s: candidate '%s': expected bits like w4a8, w32a32 or 8",
+                       table->file, table->layer[table->row[row].layer].name, label);
+    for (int a = 0; a < BG_LATENCY_BITS; a++)
+        if (activation == 0 ? weight == 32 || (a >= 1 && a <= KERNEL_BITS)
+                            : activation == (a == 0 ? 32 : a))
+            *bg_latency_at(out, layer, weight == 32 ? 0 : weight, a) = value;
+    return BG_OK;
+}
+
+enum bg_status bg_latency_read(struct bg_latency *out, const char *path, const char *const *names,
+                               int layers)
+{
+    struct bg_cost_table table = {.rows = 0};
+    int column = 0;
+    enum bg_status rc = BG_OK;
+
+    TRY(bg_latency_make(out, layers));
+    TRY(bg_cost_table_read(&table, path));
+    TRY(find_column(&table, &column));
+    for (int r = 0; r < table.rows; r++) {
+        int layer = 0;
+        TRY(find_layer(&table, r, names, layers, &layer));
+        TRY(take_row(out, &table, r, layer, table.row[r].cost[column]));
+    }
+out:
+    bg_cost_table_free(&table);
+    return rc;
+}
+
+enum bg_status bg_latency_write(const char *path, const char *note,
+                                const struct bg_latency_row *rows, int layers)
+{
+    struct bg_text text = {0};
+    enum bg_status rc = BG_OK;
+
+    bg_text_init(&text, 1 << 24);
+    if (bg_file_exists(path))
+        FAIL(BG_E_USAGE, "%s exists already", path);
+    bg_text_add(&text, "# %s\nlayer\tcandidate\tpenalty\tlatency\n", note);
+    for (int i = 0; i < layers; i++) {
+        bg_text_add(&text, "%s\tw32\t0\t%.9g\n", rows[i].layer, rows[i].f32);
+        for (int w = KERNEL_BITS; w >= 1; w--)
+            bg_text_add(&text, "%s\tw%d\t0\t%.9g\n", rows[i].layer, w, rows[i].integer);
+    }
+    TRY(bg_text_check(&text));
+    TRY(bg_file_write(path, bg_text_string(&text), text.length));
+out:
+    bg_text_free(&text);
+    return rc;
+}

@@ -1,0 +1,104 @@
+# Selection within budgets, by latency tables, and again along fine-tuning.
+$ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune, evaluate]" report.figures=false profile.measures="[fisher, weight-error]" profile.candidates="[2, 3, 4, 6, 8]" select.policy=fisher select.search=budget select.pin_first=false select.pin_last=false "$@"\n' > go; bash go --out one 'select.budget={mean-weight-bits: 3.5, bytes: 1000}' 2>&1 | grep 'select:'
+out~ select: fisher by exact: mean-weight-bits .* of 3.5 \(.* left\), bytes .* of 1000 \(.* left\); objective .*, proven the least
+
+# The decision again, from the file: the same plan.
+$ bitgrad select one | sed -n '/^requant/,$p' | cmp - one/plan.txt
+$ bitgrad select one --json | grep -o '"optimal":true'
+out: "optimal":true
+
+$ bitgrad select one 'select.budget={bytes: 100}'
+err~ bitgrad: no plan holds bytes 100, the smallest feasible one is .*
+exit: 65
+
+$ bash go --out none
+err~ bitgrad: .*select.budget: search: budget needs at least one, such as \{bytes: 100000\}
+exit: 65
+
+$ bash go --out none 'select.budget={byte: 4}'
+err~ bitgrad: .*select.budget.byte: unknown key, did you mean .bytes.\?
+exit: 65
+
+$ bash go --out none 'select.budget={mean-weight-bits: 1}'
+err: bitgrad: select: no plan holds mean-weight-bits 1, the smallest feasible one is 2
+exit: 65
+
+$ bash go --out none 'select.budget={mean-weight-bits: 4}' 'select.candidates=[4, 4]'
+err~ bitgrad: .*select.candidates: 4 bits stand there twice
+exit: 65
+
+$ bash go --out none 'select.budget={mean-weight-bits: 4}' 'select.tied=[[conv1, conv3]]'
+err~ bitgrad: .*select.tied: unknown layer "conv3", did you mean "conv[12]"\?
+exit: 65
+
+$ bash go --out none 'select.budget={mean-weight-bits: 4}' 'select.allocator=exakt'
+err~ bitgrad: .*select.allocator: .*'exakt'.*
+exit: 65
+
+# Latency: a table of one's own, with all that can be wrong in it.
+$ bash go --out none 'select.budget={latency: 4}'
+err~ bitgrad: .*select.latency: a budget of latency needs a table
+exit: 65
+
+$ printf 'layer candidate penalty latency\n' > head; for l in conv1 conv2 fc; do for b in 2 3 4 6 8; do echo $l $b 0 $b; done; done > rows; cat head rows > latency.tsv; bash go --out fast 'select.budget={latency: 11}' select.latency=latency.tsv 2>&1 | grep 'select:'
+out~ select: fisher by exact: latency .* of 11 .*
+
+$ grep -v 'fc 4' latency.tsv > hole.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=hole.tsv
+err: bitgrad: select: latency: the table has no row of layer fc at w4a8
+exit: 65
+
+$ (cat latency.tsv; echo conv3 4 0 1) > more.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=more.tsv
+err~ bitgrad: select: more.tsv: the network has no layer 'conv3', did you mean .*
+exit: 65
+
+$ sed 's/latency/seconds/' latency.tsv > other.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=other.tsv
+err: bitgrad: select: other.tsv: there is no column 'latency'
+exit: 65
+
+$ bitgrad bench layers --model lenet5 --batch 1 --steps 1 --table t.tsv > /dev/null; sed -n 2p t.tsv; grep -c . t.tsv; bitgrad allocate --costs t.tsv --budget latency=1 --json | grep -o '"candidate"' | grep -c .
+out~ layer.candidate.penalty.latency
+out: 47
+out: 5
+
+$ bitgrad bench step --table t2.tsv
+err: bitgrad: bench step writes no latency table; bench layers does
+exit: 64
+
+# Three selections: after training, after each epoch of fine-tuning, with less each time.
+$ bash go --out rounds 'select.budget={mean-weight-bits: 3}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.4]' checkpoint.every_steps=1 2>&1 | grep -E 'selection|by exact'
+out: select: selection 1 of 3
+out~ select: fisher by exact: mean-weight-bits 6 of 6 .*
+out: select: selection 2 of 3
+out~ select: fisher by exact: mean-weight-bits .* of 4.2 .*
+out: select: selection 3 of 3
+out~ select: fisher by exact: mean-weight-bits 3 of 3 .*
+
+# Each of them again from the file; the last is the run's plan.
+$ for i in 1 2 3; do bitgrad select rounds --round $i | sed -n '/^requant/,$p' > plan-$i; grep -c . plan-$i; done; cksum plan-? | cut -d' ' -f1 | sort -u | grep -c .; cmp plan-3 rounds/plan.txt
+out: 4
+out: 4
+out: 4
+out: 3
+
+$ bitgrad select rounds --round 4
+err: bitgrad: rounds has 3 rounds of selection, there is no round 4
+exit: 64
+
+# Killed anywhere it makes the same bits.
+$ kill_at 'selection 2' bash go --out cut 'select.budget={mean-weight-bits: 3}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.4]' checkpoint.every_steps=1
+$ kill_at 'selection 3' bash go --out cut 'select.budget={mean-weight-bits: 3}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.4]' checkpoint.every_steps=1
+$ bash go --out cut 'select.budget={mean-weight-bits: 3}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.4]' checkpoint.every_steps=1 -q > /dev/null; bitgrad diff rounds cut
+out: equal
+
+# By prefix, bits only down: what is once at 3 bits stays there.
+$ bash go --out prefix select.search=count select.count=2 select.second_bits=3 select.every=1 finetune.epochs=2 -q > /dev/null; bitgrad select prefix --round 1 | grep -c w=s3; grep -c w=s3 prefix/plan.txt
+out: 2
+out: 2
+
+$ bash go --out none select.search=count select.every=1 'stages=[train, profile, select, evaluate]'
+err~ bitgrad: .*select.every: there is no finetune stage to divide
+exit: 65
+
+$ bash go --out none select.search=count select.every=1 finetune.epochs=65
+err~ bitgrad: .*select.every: 65 epochs in parts of 1, limit is 64 parts
+exit: 65
