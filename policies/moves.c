@@ -96,6 +96,8 @@ static double momentum_at(const struct bg_param *param, int64_t index)
         memcpy(&value, &bits, sizeof value);
         return (double)value;
     }
+    if (param->quantizer == NULL) /* s16 is of a grid */
+        return 0;
     const int64_t channel = index / (store->count / store->channels);
     return ((const int16_t *)store->momentum)[index] / 16.0 *
            ldexp((double)param->quantizer->grid.scale[channel], -store->shift[channel]);
