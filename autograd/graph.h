@@ -127,7 +127,8 @@ struct bg_hold {
     bool power_of_two; /* its steps */
     bool resumed;      /* the parameter must have such a store already */
 };
-/* The master becomes a store on a grid of its own, which then stays; a store of another kind is
+/* The master becomes a store on a grid of its own, which then stays, or small floats with biases of
+ * their own, whose f32 projection is what forward reads; a store of another kind is
  * turned into this one; an equal one is left as it is. On failure the parameter is as before. */
 BG_MUST enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold);
 /* The store becomes an f32 master again. */

@@ -17,8 +17,9 @@ bool bg_param_carries(const struct bg_param *param, const struct bg_plan_layer *
 {
     const struct bg_store *store = param->store;
 
-    if (store == NULL || strcmp(line->update, forms[store->spec.form]) != 0 ||
-        wanted->channels != store->channels || wanted->range == NULL || wanted->range->learned)
+    if (store == NULL || store->spec.form == BG_STORE_FLOAT || /* that has no grid */
+        strcmp(line->update, forms[store->spec.form]) != 0 || wanted->channels != store->channels ||
+        wanted->range == NULL || wanted->range->learned)
         return false;
     return wanted->spec.bits != store->spec.bits || !bg_param_keeps_store(param, line);
 }
@@ -30,6 +31,7 @@ static struct bg_store_spec spec_of(const struct bg_store *store, const struct b
     struct bg_store_spec spec = store->spec;
     const int follow = store->spec.low + store->spec.bits - bits;
     const int overlap = store->spec.buffer - store->spec.low; /* and the sign */
+    int most = 0;
 
     spec.bits = bits;
     if (spec.form == BG_STORE_KAHAN)
@@ -40,8 +42,9 @@ static struct bg_store_spec spec_of(const struct bg_store *store, const struct b
         spec.low = spec.form == BG_STORE_BUFFER ? line->update_bits - overlap : line->update_bits;
     if (spec.form == BG_STORE_BUFFER)
         spec.buffer = spec.low + overlap;
-    if (spec.room > BG_STORE_LOW_MAX - spec.low)
-        spec.room = BG_STORE_LOW_MAX > spec.low ? BG_STORE_LOW_MAX - spec.low : 0;
+    most = BG_STORE_LOW_MAX - (spec.form == BG_STORE_BUFFER ? spec.buffer : spec.low);
+    if (spec.room > most)
+        spec.room = most > 0 ? most : 0;
     return spec;
 }
 
@@ -71,7 +74,8 @@ out:
  */
 bool bg_store_can_become(const struct bg_store *store, const struct bg_store_spec *want)
 {
-    return store != NULL && store->spec.form == want->form && store->spec.bits == want->bits &&
+    return store != NULL && store->spec.form == want->form && want->form != BG_STORE_FLOAT &&
+           store->spec.bits == want->bits &&
            (want->form != BG_STORE_SPLIT || want->low > 0 || store->spec.low == 0);
 }
 

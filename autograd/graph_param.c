@@ -131,7 +131,7 @@ static void draw_weights(struct bg_param *weight, int64_t groups, uint64_t seed)
     for (int64_t i = 0; i < count; i++) {
         const float value = (float)(deviation * bg_rng_normal(&rng, (uint64_t)i));
         if (weight->store != NULL)
-            bg_store_put(weight->store, &weight->quantizer->grid, i, value);
+            bg_store_put(weight->store, bg_param_grid(weight), i, value);
         else
             bg_f32(&weight->value)[i] = value;
     }

@@ -11,11 +11,19 @@
 #include "core/method.h"
 #include "core/store.h"
 
+/* Small floats have no quantizer: their projection is memory of the parameter's own. */
+static bool is_float(const struct bg_store *store)
+{
+    return store != NULL && store->spec.form == BG_STORE_FLOAT;
+}
+
 void bg_graph_free_weights(struct bg_graph *graph)
 {
     for (struct bg_model_param *model = graph->weights; model != NULL; model = model->next) {
         bg_free(model->param.value.data);
         bg_free(model->param.state.data);
+        if (is_float(model->param.store))
+            bg_free(model->param.forward.data);
         bg_store_free(model->param.store);
     }
     graph->weights = NULL;
@@ -36,6 +44,8 @@ enum bg_status bg_param_check_update(const struct bg_plan_layer *layer)
                  layer->name, bits);
         goto out;
     }
+    if (weight->format == BG_FORMAT_F32 && strcmp(layer->update, "threshold") == 0)
+        goto out; /* it may be of floats: the method says so itself, which knows its form */
     if (weight->format != BG_FORMAT_INTEGER)
         FAIL(BG_E_UNSUPPORTED, "layer %s: u=%s%s moves integer weights, the layer has w=f32",
              layer->name, layer->update, bits);
@@ -157,7 +167,7 @@ out:
 
 static enum bg_status refuse_other(const struct bg_store_spec *is, const struct bg_store_spec *want)
 {
-    static const char *const forms[] = {"residual", "threshold", "kahan-bf16"};
+    static const char *const forms[] = {"residual", "threshold", "kahan-bf16", "threshold"};
 
     if (is->bits == want->bits && is->form == want->form && is->low == want->low)
         return bg_fail(
@@ -171,15 +181,51 @@ static enum bg_status refuse_other(const struct bg_store_spec *is, const struct 
                    is->bits, forms[is->form], is->low, want->bits, forms[want->form], want->low);
 }
 
+/* The master's memory becomes the projection. */
+static enum bg_status encode_floats(struct bg_param *param, const struct bg_hold *hold)
+{
+    enum bg_status rc = BG_OK;
+    struct bg_store *store = NULL;
+    const int64_t count = bg_tensor_count(&param->value);
+    const float *w = bg_f32(&param->value);
+    float largest = 0.0f;
+
+    if (!bg_kernel_all_finite(w, count))
+        FAIL(BG_E_NUMERIC, "weights are not finite");
+    for (int64_t i = 0; i < count; i++)
+        largest = fmaxf(largest, fabsf(w[i]));
+    TRY(bg_store_make(&store, &hold->spec, count, 1));
+    TRY(bg_store_place(store, hold->headroom * (double)largest));
+    bg_store_encode(store, NULL, w);
+    bg_param_take_store(param, store);
+    store = NULL;
+out:
+    bg_store_free(store);
+    return rc;
+}
+
+static enum bg_status check_hold(const struct bg_param *param, const struct bg_hold *hold)
+{
+    const bool floats = hold->spec.form == BG_STORE_FLOAT;
+
+    if (floats && param->quantizer != NULL)
+        return bg_fail(BG_E_UNSUPPORTED,
+                       "small floats are no integers: they want w=f32, the layer has w=s%d",
+                       param->quantizer->grid.bits);
+    if (!floats && (param->quantizer == NULL || param->quantizer->grid.binary))
+        return bg_fail(BG_E_UNSUPPORTED, "integer updates need weights of 2 to %d bits",
+                       BG_BITS_MAX);
+    return bg_store_check(&hold->spec);
+}
+
 enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
 {
     enum bg_status rc = BG_OK;
 
-    if (param->quantizer == NULL || param->quantizer->grid.binary)
-        FAIL(BG_E_UNSUPPORTED, "integer updates need weights of 2 to %d bits", BG_BITS_MAX);
-    TRY(bg_store_check(&hold->spec));
+    TRY(check_hold(param, hold));
     if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec)) {
-        free_forward(param); /* of a calibration: who still needs one makes it again */
+        if (!is_float(param->store))
+            free_forward(param); /* of a calibration: who still needs one makes it again */
         goto out;
     }
     if (hold->resumed && param->store != NULL)
@@ -191,7 +237,10 @@ enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
         goto out;
     }
     TRY(bg_param_release(param));
-    TRY(encode(param, hold));
+    if (hold->spec.form == BG_STORE_FLOAT)
+        TRY(encode_floats(param, hold));
+    else
+        TRY(encode(param, hold));
 out:
     if (rc != BG_OK && strstr(bg_error(), param->name) != bg_error())
         (void)bg_fail_prefix(rc, "%s: ", param->name);
@@ -211,6 +260,10 @@ enum bg_status bg_param_release(struct bg_param *param)
         TRY(bg_alloc(&state, count, sizeof *state));
     TRY(bg_param_make_forward(param));
     bg_param_read(param, 0, count, value);
+    if (is_float(param->store)) {
+        bg_free(param->forward.data);
+        param->forward.data = value;
+    }
     bg_store_free(param->store);
     param->store = NULL;
     param->value.data = value;
@@ -226,14 +279,19 @@ out:
 
 void bg_param_take_store(struct bg_param *param, struct bg_store *store)
 {
+    if (is_float(store) && !is_float(param->store))
+        param->forward.data = param->value.data;
+    else if (!is_float(store))
+        bg_free(param->value.data);
     bg_store_free(param->store);
     param->store = store;
-    bg_free(param->value.data);
     param->value.data = NULL;
     if (store->spec.momentum != BG_STORE_MOMENTUM_F32) {
         bg_free(param->state.data);
         param->state.data = NULL;
     }
-    free_forward(param);
+    if (!is_float(store))
+        free_forward(param);
+    bg_model_param(param)->projected = 0;
     param->version++;
 }

@@ -302,7 +302,8 @@ static void place_steps(struct bg_graph *graph)
 static void set_weight_quantizer(struct bg_param *weight, struct bg_quantizer *quantizer)
 {
     weight->quantizer = quantizer;
-    weight->forward.data = weight->value.data;
+    if (weight->store == NULL || quantizer != NULL) /* small floats keep theirs */
+        weight->forward.data = weight->value.data;
     if (quantizer != NULL) /* NULL beside a store, until a program wants it */
         weight->forward.data = ((struct bg_model_quantizer *)(void *)quantizer)->forward;
     bg_model_param(weight)->seen = 0;

@@ -165,8 +165,10 @@ enum bg_status bg_param_refresh(struct bg_param *param)
             TRY(fit_weights(param));
         note_fitted(param, param->version);
     }
-    if (param->quantizer != NULL && model->projected != model->serial)
+    if (model->projected != model->serial && param->quantizer != NULL)
         project_weights(param);
+    else if (model->projected != model->serial && param->store != NULL)
+        bg_store_weights(param->store, 0, param->store->count, bg_f32(&param->forward));
     model->projected = model->serial;
 out:
     return rc;

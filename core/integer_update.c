@@ -114,6 +114,59 @@ int bg_second_bias(double step, int field_max, int headroom)
     return field_max - (ilogb(step) + headroom);
 }
 
+/* The exponent of the last bit of x in the format. */
+static int last_exponent(const struct bg_float_format *format, double x)
+{
+    const int e = x == 0.0 ? format->least : ilogb(x);
+
+    return (e < format->least ? format->least : e) - format->mantissa;
+}
+
+static double within(double x, double most)
+{
+    x = isnan(x) ? 0.0 : x;
+    return x < -most ? -most : x > most ? most : x;
+}
+
+double bg_float_round(const struct bg_float_format *format, double x, enum bg_tune tune)
+{
+    const double near = within(x, bg_float_most(format));
+    const int e = last_exponent(format, near);
+    const double units = ldexp(near, -e);
+
+    return ldexp(tune == BG_TUNE_NEAREST ? nearbyint(units)
+                 : tune == BG_TUNE_TRUNC ? trunc(units)
+                                         : floor(units),
+                 e);
+}
+
+double bg_float_chance(const struct bg_float_format *format, double x, double draw)
+{
+    const double near = within(x, bg_float_most(format));
+    const int e = last_exponent(format, near);
+    const double units = ldexp(near, -e), below = floor(units);
+
+    return ldexp(below + (draw < units - below ? 1.0 : 0.0), e);
+}
+
+struct bg_float_buffer bg_threshold_float(const struct bg_float_buffer *from,
+                                          const struct bg_float_format *weight,
+                                          const struct bg_float_format *buffer, int n,
+                                          enum bg_fire fire)
+{
+    const double theta = ldexp(bg_float_step(from->weight, weight->mantissa, weight->least), n);
+    const double units = from->sum / theta, most = bg_float_most(weight);
+    const double moved = theta * (fire == BG_FIRE_NEAREST ? floor(units + 0.5) : trunc(units));
+    const double wanted = from->weight + moved, held = within(wanted, most);
+    const int e = last_exponent(weight, held);
+    const double now = ldexp(trunc(ldexp(held, -e)), e);
+    const double left = held == wanted ? from->weight + from->sum - now : from->sum - moved;
+
+    return (struct bg_float_buffer){.weight = now,
+                                    .sum = bg_float_round(buffer, left, BG_TUNE_NEAREST),
+                                    .dropped = from->dropped + (wanted - held)};
+}
+
 struct pass {
     struct bg_param *param;
     const struct bg_store_step *step;
@@ -137,40 +190,62 @@ static int32_t largest_move(const struct bg_store *store, const struct bg_store_
     return step->largest > 0 && step->largest < room ? (int32_t)step->largest : room;
 }
 
-static struct bg_kernel_update run_of(const struct pass *pass, int64_t row)
+/* What the grid says. */
+static void set_grid(const struct pass *pass, int64_t row, struct bg_kernel_update *in)
 {
-    const struct bg_param *param = pass->param;
-    const struct bg_store *store = param->store;
-    const struct bg_store_step *step = pass->step;
-    const struct bg_grid *grid = &param->quantizer->grid;
+    const struct bg_store *store = pass->param->store;
+    const struct bg_grid *grid = &pass->param->quantizer->grid;
     const int64_t channel = grid->channels == 1 ? 0 : row;
     const int r = store->shift[channel];
     const float power = ldexpf(1.0f, r);
 
-    return (struct bg_kernel_update){
-        .format = store->spec.momentum,
-        .form = store->spec.form,
-        .code_bytes = store->code_bytes,
-        .below_bytes = store->below_bytes,
-        .scale = grid->scale[channel],
-        .last = grid->scale[channel] / power,
-        .inverse = power / grid->scale[channel],
-        .shift = r,
-        .half = store->spec.half && r > 0 ? 1 << (r - 1) : 0,
-        .qmin = grid->qmin,
-        .qmax = grid->qmax,
-        .largest = largest_move(store, step, r),
-        .limit = store->spec.form == BG_STORE_BUFFER ? buffer_limit(store, r) : 0,
-        .lr = (float)step->lr,
-        .mu = (float)step->momentum,
-        .decay = (float)step->decay,
-        .nesterov = step->nesterov,
-        .gradient = step->gradient,
-        .check = step->check,
-        .finer = store->spec.finer,
-        .tune = step->tune,
-        .fire = step->fire,
-        .theta = r + step->bit};
+    in->scale = grid->scale[channel];
+    in->last = grid->scale[channel] / power;
+    in->inverse = power / grid->scale[channel];
+    in->shift = r;
+    in->half = store->spec.half && r > 0 ? 1 << (r - 1) : 0;
+    in->qmin = grid->qmin;
+    in->qmax = grid->qmax;
+    in->largest = largest_move(store, pass->step, r);
+    in->limit = store->spec.form == BG_STORE_BUFFER ? buffer_limit(store, r) : 0;
+    in->theta = r + pass->step->bit;
+}
+
+static void set_floats(const struct pass *pass, struct bg_kernel_update *in)
+{
+    const struct bg_store *store = pass->param->store;
+
+    for (int part = 0; part < 2; part++) {
+        in->floats[part] = bg_store_format(store, (enum bg_float_part)part);
+        in->exponent[part] = store->spec.exponent[part];
+        in->most[part] = (float)bg_float_most(&in->floats[part]);
+    }
+    in->theta = pass->step->bit;
+}
+
+static struct bg_kernel_update run_of(const struct pass *pass, int64_t row)
+{
+    const struct bg_store *store = pass->param->store;
+    const struct bg_store_step *step = pass->step;
+    struct bg_kernel_update in = {.format = store->spec.momentum,
+                                  .form = store->spec.form,
+                                  .code_bytes = store->code_bytes,
+                                  .below_bytes = store->below_bytes,
+                                  .lr = (float)step->lr,
+                                  .mu = (float)step->momentum,
+                                  .decay = (float)step->decay,
+                                  .nesterov = step->nesterov,
+                                  .gradient = step->gradient,
+                                  .check = step->check,
+                                  .finer = store->spec.finer,
+                                  .tune = step->tune,
+                                  .fire = step->fire};
+
+    if (store->spec.form == BG_STORE_FLOAT)
+        set_floats(pass, &in);
+    else
+        set_grid(pass, row, &in);
+    return in;
 }
 
 static char *offset(void *array, int64_t at, int bytes)

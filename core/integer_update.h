@@ -45,6 +45,21 @@ struct bg_buffer bg_threshold_point(const struct bg_buffer *from, int r, int k);
  * second bias whose largest exponent field covers that step with `headroom` bits. */
 double bg_float_step(double w, int mantissa, int least_exponent);
 int bg_second_bias(double step, int field_max, int headroom);
+struct bg_float_format;
+/* To a number of the format that is not larger than its largest. By chance: at `draw` of [0, 1). */
+double bg_float_round(const struct bg_float_format *format, double x, enum bg_tune tune);
+double bg_float_chance(const struct bg_float_format *format, double x, double draw);
+struct bg_float_buffer {
+    double weight, sum, dropped; /* dropped: what the weight cannot take */
+};
+/* One check: what is a multiple of theta = 2^n of the weight's own last bit moves. Where the weight
+ * becomes so large that its last bit is worth more, what is cut off it stays in the buffer. By
+ * truncation or to nearest: floats have no bits that overlap, and what a floor leaves of a small
+ * negative sum need not fit one. */
+struct bg_float_buffer bg_threshold_float(const struct bg_float_buffer *from,
+                                          const struct bg_float_format *weight,
+                                          const struct bg_float_format *buffer, int n,
+                                          enum bg_fire fire);
 
 /* What a step does; the optimizer of policies/step.h in numbers. */
 struct bg_store_step {
@@ -55,7 +70,7 @@ struct bg_store_step {
     enum bg_fire fire;
     bool refit;      /* callers re-fit the grid first */
     bool check;      /* buffers: now; sums of several gradients: written now */
-    int bit;         /* buffer form: n, theta = 2^(r + n) */
+    int bit;         /* buffer forms: n, theta = 2^(r + n) */
     int64_t largest; /* a single move, in units of the residual; larger ones are cut and counted */
     uint64_t seed, step; /* of stochastic tuning */
 };

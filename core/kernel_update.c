@@ -107,11 +107,16 @@ static void values(const struct bg_kernel_update *in, struct chunk *c)
     const int32_t half = in->half;
     const int64_t n = c->n;
 
+    if (in->form == BG_STORE_FLOAT)
+        BG_KERNEL_TABLE(update_floats)(in, c);
     if (in->decay == 0.0f)
         return;
     if (in->form == BG_STORE_KAHAN)
         for (int64_t i = 0; i < n; i++)
             c->value[i] = bf16_to_f32((uint16_t)((uint32_t)c->a[i] & 0xffffu));
+    else if (in->form == BG_STORE_FLOAT)
+        for (int64_t i = 0; i < n; i++)
+            c->value[i] = c->real[0][i] + c->real[1][i];
     else
         for (int64_t i = 0; i < n; i++)
             c->value[i] = (float)c->w[i] * scale + (float)(c->a[i] - half) * last;
@@ -201,4 +206,5 @@ static void run(struct bg_kernel_update *in)
     }
 }
 
-const struct bg_kernel_update_table BG_KERNEL_TABLE(update) = {.run = run};
+const struct bg_kernel_update_table BG_KERNEL_TABLE(update) = {
+    .run = run, .weights = BG_KERNEL_TABLE(update_weights)};

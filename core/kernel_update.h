@@ -30,7 +30,11 @@ struct bg_kernel_update {
     int finer;                      /* bits of a sum below the residual */
     enum bg_tune tune;
     enum bg_fire fire;
-    int theta;         /* r + n */
+    int theta; /* r + n; floating point: n */
+    /* floating point: weight and buffer, their bits of exponent and largest numbers */
+    struct bg_float_format floats[2];
+    int exponent[2];
+    float most[2];
     struct bg_rng rng; /* of stochastic tuning: weight i draws word `index` + i */
     int64_t index;
     int64_t written, saturated, lost, kept, beyond; /* counts are added */
@@ -38,6 +42,8 @@ struct bg_kernel_update {
 
 struct bg_kernel_update_table {
     void (*run)(struct bg_kernel_update *in);
+    /* Floating point: the n weights of in->codes. */
+    void (*weights)(const struct bg_kernel_update *in, float *values);
 };
 
 #endif

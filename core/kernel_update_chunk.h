@@ -18,6 +18,7 @@ struct chunk {
     int64_t at, n;
     _Alignas(64) int32_t w[CHUNK], a[CHUNK];
     float value[CHUNK], m[CHUNK], u[CHUNK];
+    float real[2][CHUNK]; /* floating point: weight and buffer */
     uint32_t words[4 * BLOCKS];
     int32_t cut, lost, written, kept, beyond; /* counts */
 };
@@ -73,9 +74,27 @@ INLINE float held(float x, float limit)
     return x < limit ? x : limit;
 }
 
+/* By chance: up from the floor with the probability of what is above it. */
+INLINE int32_t tuned(float x, enum bg_tune tune, uint32_t word)
+{
+    const int32_t t = (int32_t)(tune == BG_TUNE_NEAREST ? whole(x) : x);
+    int32_t floor = t;
+
+    if (tune == BG_TUNE_NEAREST || tune == BG_TUNE_TRUNC)
+        return t;
+    floor -= (int32_t)((float)t > x);
+    if (tune == BG_TUNE_STOCHASTIC)
+        floor += (int32_t)((float)(word >> 8) * 0x1p-24f < x - (float)floor);
+    return floor;
+}
+
 /* core/kernel_update_draw.c: words[i] is what weight c->at + i of the run draws, returned is where
  * the first stands. */
 const uint32_t *BG_KERNEL_TABLE(update_draw)(const struct bg_kernel_update *in, struct chunk *c);
+/* core/kernel_update_float.c: c->w and c->a to c->real; steps to buffers and weights, and back. */
+void BG_KERNEL_TABLE(update_floats)(const struct bg_kernel_update *in, struct chunk *c);
+void BG_KERNEL_TABLE(update_float_move)(const struct bg_kernel_update *in, struct chunk *c);
+void BG_KERNEL_TABLE(update_weights)(const struct bg_kernel_update *in, float *values);
 /* core/kernel_update_move.c: steps to moves, and moves to weights and what is below. */
 void BG_KERNEL_TABLE(update_move)(const struct bg_kernel_update *in, struct chunk *c);
 

@@ -12,20 +12,6 @@ INLINE float units(const struct bg_kernel_update *in, float u, int32_t *beyond)
     return held(x, limit);
 }
 
-/* By chance: up from the floor with the probability of what is above it. */
-INLINE int32_t tuned(float x, enum bg_tune tune, uint32_t word)
-{
-    const int32_t t = (int32_t)(tune == BG_TUNE_NEAREST ? whole(x) : x);
-    int32_t floor = t;
-
-    if (tune == BG_TUNE_NEAREST || tune == BG_TUNE_TRUNC)
-        return t;
-    floor -= (int32_t)((float)t > x);
-    if (tune == BG_TUNE_STOCHASTIC)
-        floor += (int32_t)((float)(word >> 8) * 0x1p-24f < x - (float)floor);
-    return floor;
-}
-
 /* P4: the sum's high bits go to the weight, what is left stays below. */
 INLINE void split_by(const struct bg_kernel_update *in, struct chunk *restrict c,
                      const uint32_t *restrict word, enum bg_tune tune)
@@ -274,8 +260,12 @@ void BG_KERNEL_TABLE(update_move)(const struct bg_kernel_update *in, struct chun
         kahan(in, c);
         return;
     }
-    if (in->tune == BG_TUNE_STOCHASTIC)
+    if (in->tune == BG_TUNE_STOCHASTIC && in->form != BG_STORE_FLOAT)
         word = BG_KERNEL_TABLE(update_draw)(in, c);
+    if (in->form == BG_STORE_FLOAT) {
+        BG_KERNEL_TABLE(update_float_move)(in, c);
+        return;
+    }
     if (in->sum != NULL) {
         add(in, c, word);
         if (in->check)

@@ -43,6 +43,8 @@ struct bg_update_method {
      * (0 = it does not say); `resumed`: they must be so already. NULL: moves f32 values, any
      * parameter's. Options of a method that has this begin with the optimizer's. */
     enum bg_status (*prepare)(const void *options, struct bg_param *param, int bits, bool resumed);
+    /* Integer methods: is this weight one that they move? NULL: weights of 2 bits and more. */
+    bool (*moves)(const void *options, const struct bg_param *param);
     /* Moves param->value (or param->store) using param->grad and param->state, best by
      * bg_param_move, so that codes are made on the way; the caller raises param->version by 1 then,
      * and nothing else changes the value in between. Threaded inside, same bits for any thread

@@ -6,54 +6,7 @@
 #include <string.h>
 
 #include "core/mem.h"
-
-/* The sum of several gradients: room for that many moves of one weight step each. */
-static enum bg_status check_sum(const struct bg_store_spec *spec)
-{
-    const int bits = spec->low + spec->finer;
-
-    if (spec->form != BG_STORE_SPLIT || spec->gradients < 2)
-        return bg_fail(BG_E_UNSUPPORTED, "several gradients per write belong to residuals");
-    if (spec->finer < 0 || spec->finer > BG_STORE_FINER_MAX)
-        return bg_fail(BG_E_RANGE, "%d bits below the residual's last one, limits are 0 and %d",
-                       spec->finer, BG_STORE_FINER_MAX);
-    if ((int64_t)spec->gradients << bits > BG_STORE_SUM_MOST)
-        return bg_fail(BG_E_RANGE,
-                       "a sum of %d gradients of one step each with %d bits below does not fit %d "
-                       "bits",
-                       spec->gradients, bits, BG_STORE_SUM_BITS);
-    return BG_OK;
-}
-
-enum bg_status bg_store_check(const struct bg_store_spec *spec)
-{
-    enum bg_status rc = BG_OK;
-
-    if (spec->bits < 2 || spec->bits > BG_BITS_MAX)
-        FAIL(BG_E_RANGE, "weights of %d bits cannot be moved in integers, limits are 2 and %d",
-             spec->bits, BG_BITS_MAX);
-    if (spec->low < 0 || spec->low > BG_STORE_LOW_MAX)
-        FAIL(BG_E_RANGE, "%d bits below the weight's last one, limits are 0 and %d", spec->low,
-             BG_STORE_LOW_MAX);
-    if (spec->room < 0 || spec->low + spec->room > BG_STORE_LOW_MAX)
-        FAIL(BG_E_RANGE, "%d bits below the weight's last one and %d to grow, limit is %d",
-             spec->low, spec->room, BG_STORE_LOW_MAX);
-    if (spec->form == BG_STORE_BUFFER &&
-        (spec->buffer < spec->low + 2 || spec->buffer + spec->room > BG_STORE_LOW_MAX))
-        FAIL(BG_E_RANGE, "a buffer of %d bits and %d to grow, limits are %d and %d", spec->buffer,
-             spec->room, spec->low + 2, BG_STORE_LOW_MAX);
-    if (spec->gradients != 0)
-        TRY(check_sum(spec));
-out:
-    return rc;
-}
-
-bool bg_store_spec_equal(const struct bg_store_spec *a, const struct bg_store_spec *b)
-{
-    return a->form == b->form && a->bits == b->bits && a->low == b->low && a->buffer == b->buffer &&
-           a->room == b->room && a->half == b->half && a->momentum == b->momentum &&
-           a->moves == b->moves && a->gradients == b->gradients && a->finer == b->finer;
-}
+#include "core/store_float.h"
 
 static int bytes_of(int bits)
 {
@@ -74,6 +27,7 @@ enum bg_status bg_store_make(struct bg_store **out, const struct bg_store_spec *
     store->channels = channels;
     store->code_bytes = bytes_of(spec->bits);
     store->below_bytes = spec->form == BG_STORE_KAHAN    ? 4
+                         : spec->form == BG_STORE_FLOAT  ? bytes_of(spec->buffer)
                          : spec->form == BG_STORE_BUFFER ? bytes_of(spec->buffer + spec->room)
                                                          : bytes_of(spec->low + spec->room);
     store->momentum_bytes =
@@ -86,7 +40,9 @@ enum bg_status bg_store_make(struct bg_store **out, const struct bg_store_spec *
     if (store->momentum_bytes > 0)
         TRY(bg_alloc(&store->momentum, count, (size_t)store->momentum_bytes));
     TRY(bg_alloc(&store->shift, channels, 1));
-    memset(store->shift, spec->form == BG_STORE_KAHAN ? 0 : spec->low, (size_t)channels);
+    memset(store->shift,
+           spec->form == BG_STORE_KAHAN || spec->form == BG_STORE_FLOAT ? 0 : spec->low,
+           (size_t)channels);
     *out = store;
     store = NULL;
 out:
@@ -125,6 +81,7 @@ void bg_store_assign(struct bg_store *to, const struct bg_store *from)
     to->kept = from->kept;
     to->beyond = from->beyond;
     to->dropped = from->dropped;
+    memcpy(to->top, from->top, sizeof to->top);
 }
 
 enum bg_status bg_store_copy(struct bg_store **out, const struct bg_store *from)
@@ -256,9 +213,12 @@ static bool encode_one(struct bg_store *store, const struct bg_grid *grid, int64
 
 void bg_store_put(struct bg_store *store, const struct bg_grid *grid, int64_t index, float value)
 {
-    const int64_t each = store->count / grid->channels;
+    const int64_t each = store->count / store->channels;
 
-    store->saturated += encode_one(store, grid, index / each, index, value);
+    if (store->spec.form == BG_STORE_FLOAT)
+        store->saturated += bg_store_put_float(store, index, value);
+    else
+        store->saturated += encode_one(store, grid, index / each, index, value);
 }
 
 void bg_store_encode(struct bg_store *store, const struct bg_grid *grid, const float *values)
@@ -270,8 +230,12 @@ void bg_store_encode(struct bg_store *store, const struct bg_grid *grid, const f
 void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, int64_t first,
                      int64_t n, float *values)
 {
-    const int64_t each = store->count / grid->channels;
+    const int64_t each = store->count / store->channels;
 
+    if (store->spec.form == BG_STORE_FLOAT) {
+        bg_store_read_floats(store, first, n, values);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         const int64_t at = first + i, channel = at / each;
         const int r = store->shift[channel];
@@ -287,17 +251,26 @@ void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, i
     }
 }
 
+const struct bg_grid *bg_param_grid(const struct bg_param *param)
+{
+    return param->quantizer == NULL ? NULL : &param->quantizer->grid;
+}
+
 void bg_param_read(const struct bg_param *param, int64_t first, int64_t n, float *values)
 {
     if (param->store != NULL)
-        bg_store_decode(param->store, &param->quantizer->grid, first, n, values);
+        bg_store_decode(param->store, bg_param_grid(param), first, n, values);
     else
         memcpy(values, bg_f32(&param->value) + first, (size_t)n * sizeof *values);
 }
 
 const int8_t *bg_store_s8(const struct bg_param *param)
 {
-    return param->store != NULL && param->store->code_bytes == 1 ? param->store->codes : NULL;
+    const struct bg_store *store = param->store;
+
+    return store != NULL && store->code_bytes == 1 && store->spec.form != BG_STORE_FLOAT
+               ? store->codes
+               : NULL;
 }
 
 static enum bg_status valid_shifts(const struct bg_store *store, const char *name)
@@ -330,8 +303,12 @@ enum bg_status bg_store_valid(const struct bg_store *store, const struct bg_grid
                               const char *name)
 {
     enum bg_status rc = BG_OK;
-    const int64_t each = store->count / grid->channels;
+    const int64_t each = store->count / store->channels;
 
+    if (store->spec.form == BG_STORE_FLOAT) {
+        TRY(bg_store_valid_floats(store, name));
+        goto out;
+    }
     TRY(valid_shifts(store, name));
     for (int64_t i = 0; i < store->count; i++) {
         const int32_t code = bg_store_code(store, i), below = bg_store_below(store, i);

@@ -5,7 +5,8 @@
  * value rounded to nearest) or 0 (split floor). Buffer (P3, "threshold"): R is signed, o = 0.
  * Several gradients per write (P4): their sum is kept beside, in units of the residual's last bit
  * or 2^-finer of it; W and R are written when it is added. Kahan: a bf16 weight and a bf16
- * compensation; W is the weight rounded to the grid.
+ * compensation; W is the weight rounded to the grid. Floating point (P3): W and R are small floats,
+ * each with a bias of its own, and there is no grid.
  * No f32 copy of the weights exists then: param->value has no data. Without bits below (r = 0) the
  * store is codes alone.
  *
@@ -25,7 +26,7 @@
 #define BG_STORE_SUM_BITS  30
 #define BG_STORE_SUM_MOST  ((1 << BG_STORE_SUM_BITS) - 1)
 
-enum bg_store_form { BG_STORE_SPLIT, BG_STORE_BUFFER, BG_STORE_KAHAN };
+enum bg_store_form { BG_STORE_SPLIT, BG_STORE_BUFFER, BG_STORE_KAHAN, BG_STORE_FLOAT };
 enum bg_store_momentum {
     BG_STORE_MOMENTUM_F32, /* param->state */
     BG_STORE_MOMENTUM_BF16,
@@ -44,6 +45,10 @@ struct bg_store_spec {
     bool moves;    /* buffer form: r and with it the buffer may change */
     int gradients; /* split form: steps per write when they are more than 1, else 0 */
     int finer;     /* bits of their sum below the residual's last one */
+    /* Floating point: `bits` and `buffer` are all bits of weight and buffer, of which one is the
+     * sign, so many the exponent and the others the mantissa. */
+    int exponent[2];
+    int over; /* the buffer reaches 2^over of the largest weight's steps */
     enum bg_store_momentum momentum;
 };
 
@@ -56,6 +61,7 @@ struct bg_store {
     int32_t *sum;   /* split form, several gradients per write: what is not written yet */
     void *momentum; /* bf16 or s16; NULL: param->state has it, or none is kept */
     int code_bytes, below_bytes, momentum_bytes;
+    int top[2];     /* floating point: exponents of the largest weight and buffer */
     uint8_t *shift; /* r of each channel: low, until the grid is re-fitted */
     /* Counts of elements since the start: moved, codes that changed, stopped at the end of the
      * grid or buffer, and steps that were not 0 but rounded to 0. */
@@ -75,17 +81,39 @@ BG_MUST enum bg_status bg_store_copy(struct bg_store **out, const struct bg_stor
 /* Numbers and counts of `from`, whose spec and sizes are equal. */
 void bg_store_assign(struct bg_store *to, const struct bg_store *from);
 
-/* From f32 values on the parameter's grid: W nearest, R the rest to half of its last bit; what lies
- * outside the grid is brought to its end and counted. Real values, for whoever wants them; the real
- * value of each element is rounded to f32. */
+/* A small float: value = 2^e * 1.mantissa for e from `least` to `top`, and evenly spaced numbers of
+ * 2^(least - mantissa) below. As in IEEE 754 the largest exponent field stands for no number. */
+struct bg_float_format {
+    int mantissa, least, top;
+};
+/* All numbers of a format lie among those that f32 has without its subnormal ones. */
+#define BG_FLOAT_LEAST (-126)
+#define BG_FLOAT_TOP   126
+enum bg_float_part { BG_FLOAT_WEIGHT, BG_FLOAT_BUFFER };
+struct bg_float_format bg_store_format(const struct bg_store *store, enum bg_float_part part);
+double bg_float_most(const struct bg_float_format *format);
+/* Bits of a number of the format, and back. */
+uint32_t bg_float_pattern(const struct bg_float_format *format, int exponent, double value);
+double bg_float_value(const struct bg_float_format *format, int exponent, uint32_t pattern);
+/* Sets the biases for weights up to `largest`: the second one by bg_second_bias. BG_E_RANGE when
+ * numbers would leave those of f32. */
+BG_MUST enum bg_status bg_store_place(struct bg_store *store, double largest);
+/* What forward reads of floating-point weights. */
+void bg_store_weights(const struct bg_store *store, int64_t first, int64_t n, float *values);
+
+/* In all that follows a grid is NULL for floating point. From f32 values on the parameter's grid: W
+ * nearest, R the rest to half of its last bit; what lies outside the grid is brought to its end and
+ * counted. Real values, for whoever wants them; the real value of each element is rounded to f32.
+ */
 void bg_store_put(struct bg_store *store, const struct bg_grid *grid, int64_t index, float value);
 void bg_store_encode(struct bg_store *store, const struct bg_grid *grid, const float *values);
 void bg_store_decode(const struct bg_store *store, const struct bg_grid *grid, int64_t first,
                      int64_t n, float *values);
+const struct bg_grid *bg_param_grid(const struct bg_param *param); /* NULL without one */
 /* The same of any parameter (a sum that waits is in it); copies the value of one that has no store.
  */
 void bg_param_read(const struct bg_param *param, int64_t first, int64_t n, float *values);
-/* Codes of at most 8 bits, or NULL: no store, or wider. */
+/* Codes of at most 8 bits, or NULL: no store, wider, or floats. */
 const int8_t *bg_store_s8(const struct bg_param *param);
 int32_t bg_store_code(const struct bg_store *store, int64_t index);
 int32_t bg_store_below(const struct bg_store *store, int64_t index);

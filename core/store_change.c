@@ -195,6 +195,35 @@ static void take_momentum(const struct bg_store_change *change, const float *sca
     }
 }
 
+/* Gradients that wait for their write: in units of the new last bit, as exactly as all else. */
+static enum bg_status take_sum(const struct bg_store_change *change, const float *scale,
+                               struct bg_store *store)
+{
+    const struct bg_store *from = change->from;
+    const int64_t each = store->count / store->channels;
+
+    for (int64_t i = 0; from->sum != NULL && i < store->count; i++) {
+        const int64_t c = i / each;
+        const double units =
+            ldexp((double)change->on->scale[c] / (double)scale[c],
+                  store->shift[c] - from->shift[c] + store->spec.finer - from->spec.finer);
+        const double sum = from->sum[i] * units;
+        if (sum != 0 && store->sum == NULL)
+            return bg_fail(
+                BG_E_RANGE,
+                "%s: gradients of %d steps to one write wait, the new options write each",
+                change->name, from->spec.gradients);
+        if (sum != trunc(sum) || fabs(sum) > BG_STORE_SUM_MOST)
+            return bg_fail(BG_E_RANGE,
+                           "%s: gradients that wait for their write are %g last bits of weight "
+                           "%lld, whole numbers up to %d can be kept",
+                           change->name, sum, (long long)i, BG_STORE_SUM_MOST);
+        if (store->sum != NULL)
+            store->sum[i] = (int32_t)sum;
+    }
+    return BG_OK;
+}
+
 enum bg_status bg_store_convert(const struct bg_store_change *change, float *scale,
                                 struct bg_store **out)
 {
@@ -213,12 +242,14 @@ enum bg_status bg_store_convert(const struct bg_store_change *change, float *sca
         else
             TRY(convert(change, c, scale, store));
     take_momentum(change, scale, store);
+    TRY(take_sum(change, scale, store));
     store->updates = from->updates;
     store->written = from->written;
     store->saturated = from->saturated;
     store->lost = from->lost;
     store->kept = from->kept;
     store->beyond = from->beyond;
+    store->dropped = from->dropped;
     *out = store;
     store = NULL;
 out:

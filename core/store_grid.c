@@ -32,13 +32,14 @@ static enum bg_status check_moved(const struct bg_param *param, const struct bg_
 {
     const struct bg_store *store = param->store;
     const struct bg_grid *grid = &param->quantizer->grid;
-    const int64_t most = ((int64_t)1 << (bg_store_buffer_bits(store, r) - 1)) - 1;
+    const int bits = store->spec.form == BG_STORE_BUFFER ? bg_store_buffer_bits(store, r) : 0;
+    const int64_t most = bits > 0 ? ((int64_t)1 << (bits - 1)) - 1 : 0;
 
     if (to->weight < grid->qmin || to->weight > grid->qmax)
         return bg_fail(BG_E_RANGE, "%s: weight %lld would have code %lld, limits are %d and %d",
                        param->name, (long long)index, (long long)to->weight, grid->qmin,
                        grid->qmax);
-    if (store->spec.form == BG_STORE_BUFFER && (to->sum < -most || to->sum > most))
+    if (bits > 0 && (to->sum < -most || to->sum > most))
         return bg_fail(BG_E_RANGE, "%s: buffer %lld would hold %lld, limit is %lld", param->name,
                        (long long)index, (long long)to->sum, (long long)most);
     return BG_OK;
@@ -116,9 +117,9 @@ void bg_store_widen(struct bg_store *store, int k, int least, int most)
 
     for (int64_t c = 0; c < store->channels; c++) {
         const int to = store->shift[c] + k, bits = bg_store_buffer_bits(store, to);
-        const int32_t limit = (1 << (bits - 1)) - 1;
         if (to < 0 || to > store->spec.low + store->spec.room || bits < least || bits > most)
             continue;
+        const int32_t limit = (1 << (bits - 1)) - 1;
         for (int64_t i = c * each; i < (c + 1) * each; i++) {
             const int32_t now = rescaled(store, bg_store_below(store, i), k);
             const int32_t held = now > limit ? limit : now < -limit ? -limit : now;

@@ -103,8 +103,8 @@ static enum bg_status check_update(const struct training *training)
     const char *name = training->options->update;
     bool integer = false;
     for (int i = 0; bg_update_methods[i]; i++)
-        integer =
-            integer || (!strcmp(bg_update_methods[i]->name, name) && bg_update_methods[i]->prepare);
+        integer = integer || (!strcmp(bg_update_methods[i]->name, name) &&
+                              bg_update_methods[i]->prepare && !bg_update_methods[i]->moves);
     for (int i = 0; integer && i < bg_graph_layer_count(graph); i++) {
         const struct bg_param *weight = bg_graph_layer_weight(graph, i);
         if (weight->quantizer && weight->quantizer->grid.bits >= 2)

@@ -257,7 +257,7 @@ static enum bg_status check_codes(const struct bg_net *net, const struct bg_save
     const struct bg_param *param = bg_graph_param_find(net->graph, read->name);
     if (!read->store)
         return BG_OK;
-    return bg_store_valid(read->store, &param->quantizer->grid, read->name);
+    return bg_store_valid(read->store, bg_param_grid(param), read->name);
 }
 
 enum bg_status bg_net_load(struct bg_net *net, struct bg_h5 *file)

@@ -180,10 +180,12 @@ static struct bg_param *find_target(const struct bg_net *net, const struct bg_sn
     return NULL;
 }
 
-/* A store needs a quantizer with the bits and channels of its own. */
+/* A store needs a quantizer with the bits and channels of its own, small floats none. */
 static bool fits(const struct bg_saved_param *from, const struct bg_param *to)
 {
     const struct bg_quantizer *quantizer = to->quantizer;
+    if (from->store && from->store->spec.form == BG_STORE_FLOAT)
+        return !quantizer;
     return from->store && quantizer && !quantizer->grid.binary &&
            quantizer->grid.bits == from->store->spec.bits &&
            quantizer->grid.channels == from->store->channels;
@@ -239,7 +241,8 @@ enum bg_status bg_net_restore(struct bg_net *net, const struct bg_snapshot *snap
         if (to && !bg_shape_equal(&to->value.shape, &from->shape))
             FAIL(BG_E_MISMATCH, "%s is %s in the snapshot, %s in the network", from->name,
                  bg_shape_text(&from->shape, a), bg_shape_text(&to->value.shape, b));
-        if (to && from->store && !saved_grid(snapshot, from->name))
+        if (to && from->store && from->store->spec.form != BG_STORE_FLOAT &&
+            !saved_grid(snapshot, from->name))
             FAIL(BG_E_MISMATCH, "%s is held in integers, the snapshot lacks their grid",
                  from->name);
     }

@@ -12,11 +12,13 @@
 
 #define ROOM (BG_NAME_MAX + 40)
 
-static const char *const spec_names[] = {"form",     "bits", "low",   "buffer",    "half",
-                                         "momentum", "room", "moves", "gradients", "finer"};
+static const char *const spec_names[] = {"form",     "bits",   "low",   "buffer",    "half",
+                                         "momentum", "room",   "moves", "gradients", "finer",
+                                         "exponent", "second", "over"};
+static const char *const top_names[] = {"top", "second_top"}; /* floating point */
 static const char *const count_names[] = {"updates", "written", "saturated", "lost",
                                           "kept",    "beyond",  "dropped"};
-enum { SPECS = 10, ALWAYS_SPECS = 7, COUNTS = 7, ALWAYS_COUNTS = 6 };
+enum { SPECS = 13, ALWAYS_SPECS = 7, COUNTS = 7, ALWAYS_COUNTS = 6 };
 
 struct part {
     const char *name;
@@ -46,8 +48,9 @@ enum bg_status bg_storefile_save(const struct bg_store *store, const char *name,
     char group[ROOM], path[ROOM + 16];
     struct part part[PARTS];
     const struct bg_store_spec *s = &store->spec;
-    const int64_t spec[SPECS] = {s->form,     s->bits, s->low,   s->buffer,    s->half,
-                                 s->momentum, s->room, s->moves, s->gradients, s->finer};
+    const int64_t spec[SPECS] = {s->form,        s->bits,        s->low,   s->buffer,    s->half,
+                                 s->momentum,    s->room,        s->moves, s->gradients, s->finer,
+                                 s->exponent[0], s->exponent[1], s->over};
     const int64_t counts[COUNTS] = {store->updates, store->written, store->saturated, store->lost,
                                     store->kept,    store->beyond,  store->dropped};
 
@@ -61,6 +64,8 @@ enum bg_status bg_storefile_save(const struct bg_store *store, const char *name,
     for (int i = 0; i < SPECS; i++)
         if (i < ALWAYS_SPECS || spec[i] != 0)
             TRY(bg_h5_set_int(file, group, spec_names[i], spec[i]));
+    for (int i = 0; i < 2 && s->form == BG_STORE_FLOAT; i++)
+        TRY(bg_h5_set_int(file, group, top_names[i], store->top[i]));
     for (int i = 0; i < COUNTS; i++)
         if (i < ALWAYS_COUNTS || counts[i] != 0)
             TRY(bg_h5_set_int(file, group, count_names[i], counts[i]));
@@ -85,10 +90,11 @@ static enum bg_status read_number(struct bg_h5 *file, const char *group, const c
 static enum bg_status read_spec(struct bg_h5 *file, const char *group, struct bg_store_spec *out)
 {
     enum bg_status rc = BG_OK;
-    static const int64_t most[SPECS] = {BG_STORE_KAHAN,    BG_BITS_MAX, BG_STORE_LOW_MAX,
-                                        BG_STORE_LOW_MAX,  1,           BG_STORE_MOMENTA - 1,
-                                        BG_STORE_LOW_MAX,  1,           BG_STORE_SUM_MOST,
-                                        BG_STORE_FINER_MAX};
+    static const int64_t most[SPECS] = {BG_STORE_FLOAT,     BG_BITS_MAX, BG_STORE_LOW_MAX,
+                                        BG_STORE_LOW_MAX,   1,           BG_STORE_MOMENTA - 1,
+                                        BG_STORE_LOW_MAX,   1,           BG_STORE_SUM_MOST,
+                                        BG_STORE_FINER_MAX, 8,           8,
+                                        BG_STORE_LOW_MAX};
     int64_t value[SPECS] = {0};
 
     for (int i = 0; i < SPECS; i++) {
@@ -106,7 +112,9 @@ static enum bg_status read_spec(struct bg_h5 *file, const char *group, struct bg
                                   .room = (int)value[6],
                                   .moves = value[7] != 0,
                                   .gradients = (int)value[8],
-                                  .finer = (int)value[9]};
+                                  .finer = (int)value[9],
+                                  .exponent = {(int)value[10], (int)value[11]},
+                                  .over = (int)value[12]};
 out:
     return rc;
 }
@@ -116,17 +124,40 @@ static enum bg_status check_plan(const struct bg_param *param, const struct bg_s
                                  const char *group)
 {
     enum bg_status rc = BG_OK;
-    const int bits = spec->form == BG_STORE_BUFFER ? spec->buffer : spec->low;
+    const bool floats = spec->form == BG_STORE_FLOAT;
+    const int bits = spec->form == BG_STORE_BUFFER || floats ? spec->buffer : spec->low;
 
-    if (param->quantizer == NULL || param->quantizer->grid.binary)
+    if (floats && param->quantizer != NULL)
+        FAIL(BG_E_MISMATCH, "%s: small floats in the file, integers in the network's plan", group);
+    if (!floats && (param->quantizer == NULL || param->quantizer->grid.binary))
         FAIL(BG_E_MISMATCH, "%s: %d-bit integers in the file, the network's plan has none", group,
              spec->bits);
-    if (param->quantizer->grid.bits != spec->bits)
+    if (!floats && param->quantizer->grid.bits != spec->bits)
         FAIL(BG_E_MISMATCH, "%s: weights of %d bits in the file, %d in the network's plan", group,
              spec->bits, param->quantizer->grid.bits);
     if (param->update_bits > 0 && param->update_bits != bits)
         FAIL(BG_E_MISMATCH, "%s: %d bits in the file, the network's plan asks for u=%s:%d", group,
              bits, param->update, param->update_bits);
+out:
+    return rc;
+}
+
+static enum bg_status read_tops(struct bg_h5 *file, const char *group, struct bg_store *store)
+{
+    enum bg_status rc = BG_OK;
+
+    for (int i = 0; i < 2 && store->spec.form == BG_STORE_FLOAT; i++) {
+        int64_t top = 0;
+        TRY(bg_h5_get_int(file, group, top_names[i], &top));
+        if (top < BG_FLOAT_LEAST || top > BG_FLOAT_TOP)
+            FAIL(BG_E_DATA, "%s: %s is %" PRId64 ", limits are %d and %d", group, top_names[i], top,
+                 BG_FLOAT_LEAST, BG_FLOAT_TOP);
+        store->top[i] = (int)top;
+        const struct bg_float_format format = bg_store_format(store, (enum bg_float_part)i);
+        if (format.least - format.mantissa < BG_FLOAT_LEAST)
+            FAIL(BG_E_DATA, "%s: %s is %" PRId64 ": smallest numbers of 2^%d, limit is 2^%d", group,
+                 top_names[i], top, format.least - format.mantissa, BG_FLOAT_LEAST);
+    }
 out:
     return rc;
 }
@@ -162,7 +193,7 @@ enum bg_status bg_storefile_read(struct bg_h5 *file, const struct bg_param *para
     TRY(read_spec(file, group, &spec));
     TRY(check_plan(param, &spec, group));
     TRY(bg_store_make(&store, &spec, bg_tensor_count(&param->value),
-                      param->quantizer->grid.channels));
+                      spec.form == BG_STORE_FLOAT ? 1 : param->quantizer->grid.channels));
     parts_of(store, part);
     for (int i = 0; i < PARTS; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", group, part[i].name);
@@ -170,6 +201,7 @@ enum bg_status bg_storefile_read(struct bg_h5 *file, const struct bg_param *para
             TRY(bg_h5_read(file, path, part[i].type, 1, &part[i].count, part[i].data,
                            part[i].count * part[i].bytes));
     }
+    TRY(read_tops(file, group, store));
     TRY(read_counts(file, group, store));
     *out = store;
     store = NULL;

@@ -42,8 +42,11 @@ static double unit_of(const struct bg_param *param)
 
     if (param->quantizer != NULL)
         return mean_scale(&param->quantizer->grid);
-    for (int64_t i = 0; i < count; i++)
-        most = fmax(most, fabs((double)bg_f32(&param->value)[i]));
+    for (int64_t i = 0; i < count; i++) {
+        float value = 0;
+        bg_param_read(param, i, 1, &value);
+        most = fmax(most, fabs((double)value));
+    }
     return most / 127;
 }
 
@@ -59,7 +62,7 @@ static int below_of(const struct bg_store *store)
         return 0;
     if (store->spec.form == BG_STORE_KAHAN)
         return 16;
-    return store->spec.form == BG_STORE_BUFFER ? store->spec.buffer : store->spec.low;
+    return store->spec.form == BG_STORE_SPLIT ? store->spec.low : store->spec.buffer;
 }
 
 void bg_moves_take(const struct bg_move_state *state, const struct bg_param *param,
@@ -93,6 +96,8 @@ static double momentum_at(const struct bg_param *param, int64_t index)
         memcpy(&value, &bits, sizeof value);
         return (double)value;
     }
+    if (param->quantizer == NULL) /* s16 is of a grid */
+        return 0;
     const int64_t channel = index / (store->count / store->channels);
     return ((const int16_t *)store->momentum)[index] / 16.0 *
            ldexp((double)param->quantizer->grid.scale[channel], -store->shift[channel]);

@@ -29,7 +29,7 @@ enum bg_status bg_integer_prepare(const struct bg_integer_options *options, stru
     if (options->grid == BG_STEP_REFIT)
         hold.spec.room = spec->low + BG_STEP_ROOM > BG_STORE_LOW_MAX ? BG_STORE_LOW_MAX - spec->low
                                                                      : BG_STEP_ROOM;
-    if (param->quantizer != NULL)
+    if (param->quantizer != NULL && spec->form != BG_STORE_FLOAT)
         hold.spec.bits = param->quantizer->grid.bits;
     hold.spec.momentum = options->optimizer.momentum > 0
                              ? (enum bg_store_momentum)options->momentum_format
@@ -57,15 +57,25 @@ struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options
                                   .step = moment->step};
 }
 
+/* The most that a single step can move a weight by, of channel 0. */
+static double most_of(const struct bg_param *param)
+{
+    const struct bg_grid *grid = bg_param_grid(param);
+    struct bg_float_format format;
+
+    if (grid != NULL)
+        return (double)grid->scale[0] * (double)(grid->qmax - grid->qmin);
+    format = bg_store_format(param->store, BG_FLOAT_BUFFER);
+    return bg_float_most(&format);
+}
+
 enum bg_status bg_integer_move(struct bg_param *param, const struct bg_store_step *step)
 {
     enum bg_status rc = BG_OK;
-    const struct bg_grid *grid = NULL;
     int64_t before = 0, beyond = 0;
 
     if (param->store == NULL)
         FAIL(BG_E_USAGE, "%s: its weights are not in integers", param->name);
-    grid = &param->quantizer->grid;
     before = param->store->beyond;
     if (step->refit)
         bg_store_refit(param);
@@ -73,10 +83,10 @@ enum bg_status bg_integer_move(struct bg_param *param, const struct bg_store_ste
     beyond = param->store->beyond - before;
     if (beyond > param->store->count / 2)
         FAIL(BG_E_RANGE,
-             "%s: with lr %g %lld of %lld weights would move in one step by more than their grid "
+             "%s: with lr %g %lld of %lld weights would move in one step by more than their %s "
              "can express, %g in channel 0",
              param->name, step->lr, (long long)beyond, (long long)param->store->count,
-             (double)grid->scale[0] * (double)(grid->qmax - grid->qmin));
+             param->quantizer == NULL ? "buffer" : "grid", most_of(param));
 out:
     return rc;
 }

@@ -58,14 +58,45 @@ out:
 
 static const char *name_for(const struct bg_trainer_run *run, const struct bg_param *param)
 {
-    const bool integer = param->kind == BG_PARAM_WEIGHT && param->quantizer != NULL &&
-                         !param->quantizer->grid.binary;
+    const struct bg_trainer_method *first = &run->method[0];
+    const bool integer = param->quantizer != NULL && !param->quantizer->grid.binary;
+    const bool moves =
+        param->kind == BG_PARAM_WEIGHT &&
+        (first->method->moves == NULL ? integer : first->method->moves(first->options, param));
 
     if (param->kind == BG_PARAM_WEIGHT && param->update[0] != '\0')
         return param->update;
-    if (run->method[0].method->prepare == NULL)
-        return run->method[0].method->name;
-    return integer ? run->method[0].method->name : "sgd";
+    return moves || first->method->prepare == NULL ? first->method->name : "sgd";
+}
+
+/* A method of the section that moves no weight at all was meant for another plan. Methods without
+ * a say of their own are asked before this. */
+static enum bg_status check_first(const struct bg_trainer_run *run)
+{
+    const struct bg_update_method *first = run->method[0].method;
+    const struct bg_graph *graph = run->trainer->graph;
+
+    if (first->moves == NULL)
+        return BG_OK;
+    for (int i = 0; i < bg_graph_param_count(graph); i++) {
+        const struct bg_param *param = bg_graph_param(graph, i);
+        if (param->kind == BG_PARAM_WEIGHT &&
+            (param->update[0] != '\0' || first->moves(run->method[0].options, param)))
+            return BG_OK;
+    }
+    return bg_fail(BG_E_UNSUPPORTED,
+                   "train: update: %s has no weight to move: form: float moves those with w=f32, "
+                   "other forms those of 2 to %d bits",
+                   first->name, BG_BITS_MAX);
+}
+
+static void warn_one_bit(const struct bg_trainer_run *run, const struct bg_param *param)
+{
+    if (run->method[0].method->prepare != NULL && param->kind == BG_PARAM_WEIGHT &&
+        param->update[0] == '\0' && param->quantizer != NULL && param->quantizer->grid.binary)
+        bg_log(BG_LOG_WARN,
+               "%s: weights of 1 bit keep an f32 master and move by sgd: %s moves 2 to %d bits",
+               param->name, run->method[0].method->name, BG_BITS_MAX);
 }
 
 enum bg_status bg_trainer_choose_methods(struct bg_trainer_run *run)
@@ -76,8 +107,10 @@ enum bg_status bg_trainer_choose_methods(struct bg_trainer_run *run)
 
     TRY(bg_alloc(&run->of_param, bg_graph_param_count(graph), sizeof *run->of_param));
     TRY(find(run, run->options->update, &first));
+    TRY(check_first(run));
     for (int i = 0; i < bg_graph_param_count(graph); i++) {
         const struct bg_param *param = bg_graph_param(graph, i);
+        warn_one_bit(run, param);
         rc = find(run, name_for(run, param), &run->of_param[i]);
         if (rc != BG_OK) {
             rc = bg_fail_prefix(rc, "%s: ", param->name);

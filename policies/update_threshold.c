@@ -5,21 +5,24 @@
  *
  * Forms: integers with any step; fixed point, the same arithmetic with steps that are powers of
  * two, so that weight and buffer have a point; dynamic fixed point, whose point moves when weights
- * reach the end of their bits or leave half of them empty. */
+ * reach the end of their bits or leave half of them empty; and floating point, for layers with
+ * w=f32: weight and buffer are small floats, the buffer's bias (the second one) is such that its
+ * largest numbers cover the largest weight's last bit 2^overlap times. */
 #include "policies/step.h"
 
 struct threshold_options {
     struct bg_integer_options integer;
     int64_t bits, overlap, period, bit, least, most;
+    int64_t exponent, mantissa, buffer_exponent;
     int tune, rounding, form;
     bool adapt;
     double ratio_low, ratio_high;
 };
 
-enum { FORM_INTEGER, FORM_FIXED, FORM_DYNAMIC };
+enum { FORM_INTEGER, FORM_FIXED, FORM_DYNAMIC, FORM_FLOAT };
 
 static const char *const tunes[] = {"nearest", "floor", "trunc", "stochastic", NULL};
-static const char *const forms[] = {"integer", "fixed", "dynamic", NULL};
+static const char *const forms[] = {"integer", "fixed", "dynamic", "float", NULL};
 static const char *const roundings[] = {"trunc", "bit-rule", "nearest", "floor", NULL};
 
 static const struct bg_option table[] = {
@@ -70,7 +73,29 @@ static const struct bg_option table[] = {
      .fallback = "integer",
      .choices = forms,
      .help = "fixed: the same with steps that are powers of two; dynamic: fixed point that moves "
-             "with the weights, looked at every refit_every steps"},
+             "with the weights, looked at every refit_every steps; float: small floats, for w=f32"},
+    {.key = "exponent",
+     .type = BG_OPT_INT,
+     .offset = offsetof(struct threshold_options, exponent),
+     .fallback = "5",
+     .min = 2,
+     .max = 5,
+     .help = "form float: bits of a weight's exponent; its bias follows from the largest weight at "
+             "the start, times headroom"},
+    {.key = "mantissa",
+     .type = BG_OPT_INT,
+     .offset = offsetof(struct threshold_options, mantissa),
+     .fallback = "10",
+     .min = 1,
+     .max = 13,
+     .help = "form float: bits of a weight's mantissa, 16 at most with exponent and sign"},
+    {.key = "buffer_exponent",
+     .type = BG_OPT_INT,
+     .offset = offsetof(struct threshold_options, buffer_exponent),
+     .fallback = "5",
+     .min = 2,
+     .max = 6,
+     .help = "form float: bits of the buffer's exponent; what remains of `bits` is its mantissa"},
     {.key = "adapt",
      .type = BG_OPT_BOOL,
      .offset = offsetof(struct threshold_options, adapt),
@@ -118,6 +143,14 @@ static int room_to_grow(const struct threshold_options *o, int bits)
     return bits + room > BG_STORE_LOW_MAX ? BG_STORE_LOW_MAX - bits : room;
 }
 
+static bool moves(const void *options, const struct bg_param *param)
+{
+    const struct threshold_options *o = options;
+    const struct bg_quantizer *quantizer = param->quantizer;
+
+    return o->form == FORM_FLOAT ? quantizer == NULL : quantizer != NULL && !quantizer->grid.binary;
+}
+
 static double state_bytes(const void *options)
 {
     const struct threshold_options *o = options;
@@ -150,19 +183,12 @@ out:
     return rc;
 }
 
-static enum bg_status prepare(const void *options, struct bg_param *param, int bits, bool resumed)
+static enum bg_status check_room(const struct threshold_options *o, const struct bg_param *param,
+                                 int buffer)
 {
     enum bg_status rc = BG_OK;
-    const struct threshold_options *o = options;
-    const int buffer = bits > 0 ? bits : (int)o->bits, low = buffer - 1 - (int)o->overlap;
-    const struct bg_store_spec spec = {.form = BG_STORE_BUFFER,
-                                       .low = low,
-                                       .buffer = buffer,
-                                       .room = room_to_grow(o, buffer),
-                                       .moves = o->adapt || o->form == FORM_DYNAMIC};
-    struct bg_integer_options integer = o->integer;
 
-    if (low < 0)
+    if (o->form != FORM_FLOAT && buffer - 1 - (int)o->overlap < 0)
         FAIL(
             BG_E_RANGE,
             "%s: u=threshold:%d: a sign and %d overlapping bits leave none below the weight, least "
@@ -175,6 +201,67 @@ static enum bg_status prepare(const void *options, struct bg_param *param, int b
             "%d overlapping bits, which hold %lld steps",
             param->name, buffer, (long long)o->period, (long long)(INT64_C(1) << o->bit),
             (int)o->overlap, (long long)(INT64_C(1) << o->overlap));
+out:
+    return rc;
+}
+
+/* What has a meaning for integers alone. */
+static enum bg_status check_float(const struct threshold_options *o, const struct bg_param *param)
+{
+    enum bg_status rc = BG_OK;
+    const char *what = o->integer.quantise != 0               ? "quantise: gradient"
+                       : o->integer.grid != BG_STEP_FIXED     ? "a grid"
+                       : o->rounding == (int)BG_FIRE_FLOOR    ? "rounding: floor"
+                       : o->rounding == (int)BG_FIRE_BIT_RULE ? "rounding: bit-rule"
+                       : o->adapt                             ? "adapt"
+                                                              : NULL;
+
+    if (what != NULL)
+        FAIL(BG_E_UNSUPPORTED,
+             "%s: form: float has no bits that overlap and no grid: %s is of "
+             "integers",
+             param->name, what);
+out:
+    return rc;
+}
+
+static enum bg_status prepare_float(const struct threshold_options *o, struct bg_param *param,
+                                    int buffer, bool resumed)
+{
+    enum bg_status rc = BG_OK;
+    const struct bg_store_spec spec = {.form = BG_STORE_FLOAT,
+                                       .bits = 1 + (int)(o->exponent + o->mantissa),
+                                       .buffer = buffer,
+                                       .exponent = {(int)o->exponent, (int)o->buffer_exponent},
+                                       .over = (int)o->overlap};
+
+    TRY(check_float(o, param));
+    TRY(bg_integer_prepare(&o->integer, param, &spec, resumed));
+out:
+    return rc;
+}
+
+static enum bg_status prepare(const void *options, struct bg_param *param, int bits, bool resumed)
+{
+    enum bg_status rc = BG_OK;
+    const struct threshold_options *o = options;
+    const int buffer = bits > 0 ? bits : (int)o->bits, low = buffer - 1 - (int)o->overlap;
+    const struct bg_store_spec spec = {.form = BG_STORE_BUFFER,
+                                       .low = low,
+                                       .buffer = buffer,
+                                       .room = room_to_grow(o, buffer),
+                                       .moves = o->adapt || o->form == FORM_DYNAMIC};
+    struct bg_integer_options integer = o->integer;
+
+    TRY(check_room(o, param, buffer));
+    if (o->form == FORM_FLOAT) {
+        TRY(prepare_float(o, param, buffer, resumed));
+        goto out;
+    }
+    if (param->quantizer == NULL)
+        FAIL(BG_E_UNSUPPORTED,
+             "%s: u=threshold moves weights with w=f32 by form: float alone, the form is %s",
+             param->name, forms[o->form]);
     TRY(check_adapt(o, param, buffer));
     if (integer.grid == BG_STEP_REFIT)
         FAIL(BG_E_UNSUPPORTED,
@@ -229,5 +316,6 @@ const struct bg_update_method bg_update_threshold = {
     .options = table,
     .options_size = sizeof(struct threshold_options),
     .state_bytes = state_bytes,
+    .moves = moves,
     .prepare = prepare,
     .update = update};

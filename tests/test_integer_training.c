@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/h5.h"
+#include "core/integer_update.h"
 #include "core/mem.h"
 #include "core/rng.h"
 #include "core/train_conv.h"
@@ -290,7 +291,9 @@ static void expect_equal(const struct fixture *a, const struct fixture *b)
         cr_assert(same_array(s->shift, t->shift, s->channels, 1), "%s", p->name);
         cr_assert(same_array(s->momentum, t->momentum, n, s->momentum_bytes), "%s", p->name);
         cr_assert(s->written == t->written && s->lost == t->lost && s->dropped == t->dropped);
-        cr_assert(same_array(p->quantizer->grid.scale, q->quantizer->grid.scale,
+        cr_assert(same_array(s->top, t->top, 2, (int)sizeof *s->top));
+        cr_assert(p->quantizer == NULL ||
+                  same_array(p->quantizer->grid.scale, q->quantizer->grid.scale,
                              p->quantizer->grid.channels, 4));
     }
 }
@@ -339,12 +342,16 @@ Test(integer_training, goes_on_from_a_file_with_the_same_bits)
         {"conv1 w=s8 a=u8 u=residual:10\nconv2 w=s4 a=u8 u=threshold:12\nfc w=s6 a=u8 "
          "u=threshold\n",
          SECTION("residual: {gradients: 3, tune: stochastic}, threshold: {form: fixed, bits: 10, "
-                 "adapt: true, ratio_low: 0.05, ratio_high: 0.2, refit_every: 2}")}};
+                 "adapt: true, ratio_low: 0.05, ratio_high: 0.2, refit_every: 2}")},
+        {"conv1 u=threshold:14\nconv2 w=s4 a=u8 u=residual:12\nfc u=threshold\n",
+         SECTION(
+             "threshold: {form: float, exponent: 4, mantissa: 3, buffer_exponent: 6, period: 3, "
+             "tune: stochastic, momentum_format: bf16}")}};
     static struct fixture whole, parts;
     char dir[] = "/tmp/bitgrad-test-XXXXXX", path[64];
     cr_assert(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/net.h5", dir);
-    for (int p = 0; p < 4; p++) {
+    for (int p = 0; p < 5; p++) {
         struct bg_train_state state = {0}, half = {0};
         struct bg_train_options options;
         struct bg_document *document = NULL;
@@ -376,6 +383,70 @@ Test(integer_training, goes_on_from_a_file_with_the_same_bits)
     }
     unlink(path);
     rmdir(dir);
+}
+
+#define FLOATS                                                                                     \
+    "{epochs: 5, lr: 0.05, update: threshold, options: {form: float, exponent: 4, mantissa: 3, "   \
+    "weight_decay: 0.001}}"
+
+/* An f32 network whose weights are 8-bit floats: forward reads what they stand for. */
+Test(integer_training, small_floats_learn_and_go_back_to_masters)
+{
+    static struct fixture f, g;
+    static float sum[2000], now[2000];
+    struct bg_train_state state = {0}, other = {0}, none = {0};
+    struct bg_store_bytes integers, masters;
+    struct bg_snapshot *snapshot = NULL;
+    for (int i = 0; i < 2; i++) {
+        struct fixture *one = i == 0 ? &f : &g;
+        make(one, BG_COMPUTE_FAST);
+        OK(train(one, FLOATS, i == 0 ? &state : &other));
+        cr_assert(one->last_loss < 0.4 * one->first_loss, "%g to %g", one->first_loss,
+                  one->last_loss);
+    }
+    expect_equal(&f, &g);
+    bg_trainer_bytes(f.net.graph, &integers, &masters);
+    cr_assert(masters.weights == 0 && integers.codes == integers.weights);
+    cr_assert(integers.values == 4 * integers.weights, "the projection");
+    for (int i = 0; i < 3; i++) {
+        const struct bg_param *w = weight(&f, i);
+        const struct bg_float_format format = bg_store_format(w->store, BG_FLOAT_WEIGHT);
+        cr_assert(!w->value.data && !w->quantizer && w->store->written > 0 && w->forward.data);
+        OK(bg_store_valid(w->store, NULL, "w"));
+        for (int64_t k = 0; k < w->store->count; k++) {
+            const double x = (double)bg_f32(&w->forward)[k];
+            cr_assert(bg_float_round(&format, x, BG_TUNE_NEAREST) == x);
+        }
+    }
+    const struct bg_param *fc = weight(&f, 2);
+    bg_param_read(fc, 0, fc->store->count, sum);
+    OK(bg_net_snapshot(&f.net, &snapshot));
+    const int64_t n = fc->store->count;
+    OK(train(&f, "{epochs: 0, lr: 0.05}", &none)); /* f32 masters hold weight and buffer */
+    cr_assert(!fc->store && fc->value.data == fc->forward.data);
+    cr_assert(memcmp(fc->value.data, sum, (size_t)n * sizeof *sum) == 0);
+    none = (struct bg_train_state){0};
+    OK(train(&f, "{epochs: 1, lr: 0.05}", &none));
+    OK(bg_net_restore(&f.net, snapshot));
+    none = (struct bg_train_state){0};
+    OK(train(&f,
+             "{epochs: 0, lr: 0.05, update: threshold, options: {form: float, exponent: 4, "
+             "mantissa: 3, bits: 24}}",
+             &none));
+    bg_param_read(fc, 0, n, now); /* a buffer of other width: masters in between */
+    for (int64_t i = 0; i < n; i++)
+        cr_assert(fabsf(now[i] - sum[i]) <= 0x1p-18f * fabsf(sum[i]) + 1e-9f);
+    OK(bg_net_restore(&f.net, snapshot));
+    none = (struct bg_train_state){0};
+    apply_all(&f, 8, "residual:8"); /* integers in their place, and floats again */
+    OK(train(&f, "{epochs: 1, lr: 0.05}", &none));
+    cr_assert(fc->store && fc->quantizer);
+    OK(bg_trainer_apply(f.trainer, NULL, NULL));
+    none = (struct bg_train_state){0};
+    OK(train(&f, FLOATS, &none));
+    bg_snapshot_free(snapshot);
+    take_down(&f);
+    take_down(&g);
 }
 
 Test(integer_training, files_of_other_widths_are_refused)
@@ -444,14 +515,25 @@ Test(integer_training, refuses_what_cannot_hold)
          "conv1.weight: a sum of 256 gradients of one step each with 22 bits below does not fit 30 "
          "bits",
          BG_E_RANGE},
+        {"threshold:16", "{lr: 0.1, updates: {threshold: {form: float}}}",
+         "conv1.weight: small floats are no integers: they want w=f32, the layer has w=s8",
+         BG_E_UNSUPPORTED},
+        {"", "{lr: 0.1, update: threshold}",
+         "train: update: threshold has no weight to move: form: float moves those with w=f32, "
+         "other "
+         "forms those of 2 to 16 bits",
+         BG_E_UNSUPPORTED},
+        {"", "{lr: 1000, update: threshold, options: {form: float, momentum: 0}}",
+         "weights would move in one step by more than their buffer can express", BG_E_RANGE},
         {"residul:8", "{lr: 0.1}", "did you mean 'residual'?", BG_E_DATA},
         {"residual:8", "{lr: 1000, options: {momentum: 0}}",
          "weights would move in one step by more than their grid can express", BG_E_RANGE}};
     static struct fixture f;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 11; i++) {
         struct bg_train_state state = {0};
         make(&f, BG_COMPUTE_FAST);
-        apply_all(&f, 8, cases[i].plan);
+        if (cases[i].plan[0] != '\0')
+            apply_all(&f, 8, cases[i].plan);
         cr_assert(train(&f, cases[i].options, &state) == cases[i].rc, "%d", i);
         cr_assert(strstr(bg_error(), cases[i].sentence), "%s", bg_error());
         take_down(&f);

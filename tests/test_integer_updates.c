@@ -459,7 +459,7 @@ Test(integer_update, instruction_sets_give_the_same_bits)
         grad[i] = (float)bg_rng_normal(&rng, i);
     for (int v = 1; v < bg_kernel_variant_count(); v++)
         for (int m = 0; m < BG_STORE_MOMENTA; m++)
-            for (int form = 0; form < 3; form++)
+            for (int form = 0; form < 4; form++)
                 for (int tune = 0; tune < BG_TUNES; tune++) {
                     int64_t counts[2] = {0, 0};
                     for (int side = 0; side < 2; side++) {
@@ -490,7 +490,10 @@ Test(integer_update, instruction_sets_give_the_same_bits)
                                                       .check = true,
                                                       .tune = (enum bg_tune)tune,
                                                       .fire = (enum bg_fire)tune,
-                                                      .theta = 7,
+                                                      .theta = form == BG_STORE_FLOAT ? 0 : 7,
+                                                      .floats = {{3, -11, 2}, {10, -28, 1}},
+                                                      .exponent = {4, 5},
+                                                      .most = {7.5f, 3.998046875f},
                                                       .rng = rng,
                                                       .index = 3};
                         memset(state[side], 0, sizeof state[side]);
