@@ -159,6 +159,20 @@ out:
     return rc;
 }
 
+/* Budgets and bits must end at what the recipe says. */
+static void check_progress(const struct bg_recipe *recipe, const struct bg_yaml *node,
+                           struct bg_text *errors)
+{
+    int rounds = bg_recipe_rounds(recipe);
+    double last = bg_select_factor(&recipe->select, rounds - 1);
+    if (bg_recipe_has_stage(recipe, BG_STAGE_SELECT) && last != 1)
+        bg_options_error(
+            errors, node, "select.progress",
+            "the last of %d selection%s would take %g times what is asked for; factors "
+            "are for those before it (select.every)",
+            rounds, rounds == 1 ? "" : "s", last);
+}
+
 /* Several selections need fine-tuning between them. */
 static void check_rounds(const struct bg_recipe *recipe, struct bg_text *errors)
 {
@@ -166,6 +180,7 @@ static void check_rounds(const struct bg_recipe *recipe, struct bg_text *errors)
     int64_t epochs = recipe->finetune.epochs, every = recipe->select.every;
     if (!node)
         node = bg_document_root(recipe->document);
+    check_progress(recipe, node, errors);
     if (every == 0 || !bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
         return;
     if (!bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))

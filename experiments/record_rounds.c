@@ -1,6 +1,9 @@
 /* Rounds of selection in the record: each begins where the rows before it end. Nothing is ever
  * taken out of a table, so that a later decision does not hide the data of an earlier one. */
+#include <string.h>
+
 #include "core/mem.h"
+#include "experiments/latency_file.h"
 #include "experiments/record.h"
 #include "policies/budget.h"
 
@@ -69,6 +72,40 @@ struct bg_round bg_record_round(const struct bg_record *record, int round)
     if (round == 0)
         out.to[BG_ROUND_ALONG] = out.to[BG_ROUND_ALONG_CYCLES] = 0;
     return out;
+}
+
+/* A table of latency stays what it was when the run began. */
+enum bg_status bg_record_write_latency(const struct bg_record *record, struct bg_h5 *file)
+{
+    return *record->latency_hash ? bg_h5_put_text(file, "select/latency", record->latency_hash)
+                                 : BG_OK;
+}
+
+enum bg_status bg_record_read_latency(struct bg_record *record, struct bg_h5 *file)
+{
+    char *text = NULL;
+    enum bg_status rc = BG_OK;
+    if (!bg_h5_has(file, "select/latency"))
+        return BG_OK;
+    TRY(bg_h5_take_text(file, "select/latency", &text));
+    TRY(bg_text_copy(record->latency_hash, sizeof record->latency_hash, text));
+out:
+    bg_free(text);
+    return rc;
+}
+
+enum bg_status bg_record_check_latency(const struct bg_record *record, const char *path)
+{
+    char hash[BG_HASH_TEXT];
+    enum bg_status rc = BG_OK;
+    TRY(bg_latency_hash(path, hash));
+    if (strcmp(hash, record->latency_hash) != 0)
+        FAIL(BG_E_MISMATCH,
+             "%s is not the table that the run was begun with (hash %.12s..., now "
+             "%.12s...)",
+             path, record->latency_hash, hash);
+out:
+    return rc;
 }
 
 /* Other code uses these numbers as indices. */

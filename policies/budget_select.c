@@ -60,6 +60,20 @@ static void check_keys(const struct bg_select_options *options, const struct bg_
                                  (long long)options->candidates.at[i]);
 }
 
+/* Keys that would be passed over in silence. */
+static void refuse_unused(const struct bg_select_options *options, struct bg_text *errors)
+{
+    const struct {
+        const char *path;
+        const struct bg_yaml *node;
+    } keys[] = {{"select.budget", options->budget},
+                {"select.allocator_options", options->allocator_options},
+                {"select.tied", options->tied}};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i].node)
+            bg_options_error(errors, keys[i].node, keys[i].path, "needs search: budget");
+}
+
 enum bg_status bg_budget_choose(const struct bg_select_options *options,
                                 const struct bg_yaml *section, struct bg_budget_choice *out,
                                 struct bg_text *errors)
@@ -69,8 +83,10 @@ enum bg_status bg_budget_choose(const struct bg_select_options *options,
     enum bg_status rc = BG_OK;
 
     *out = (struct bg_budget_choice){.budgets = 0};
-    if (options->search != BG_SEARCH_BUDGET)
+    if (options->search != BG_SEARCH_BUDGET) {
+        refuse_unused(options, errors);
         return BG_OK;
+    }
     rc = bg_options_read(options->budget, budget_table, NULL, "select.budget", &values, errors);
     if (rc == BG_OK)
         take_budgets(&values, options->budget ? options->budget : section, out, errors);
