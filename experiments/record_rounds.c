@@ -1,5 +1,6 @@
 /* Rounds of selection in the record: each begins where the rows before it end. Nothing is ever
  * taken out of a table, so that a later decision does not hide the data of an earlier one. */
+#include <math.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -115,6 +116,10 @@ static enum bg_status check_budgets(const struct bg_record *record)
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
         int64_t kind = row[BG_SPENT_KIND].integer, round = row[BG_SPENT_ROUND].integer;
+        for (int c = BG_SPENT_LIMIT; c <= BG_SPENT_OBJECTIVE; c++)
+            if (!isfinite(row[c].real))
+                return bg_fail(BG_E_DATA, "%s/%s: row %lld is not finite", table->path,
+                               table->column[c].name, (long long)r);
         if (kind < 0 || kind >= BG_BUDGET_KINDS || round < 0 || round >= BG_SELECT_ROUNDS)
             return bg_fail(BG_E_DATA, "%s: row %lld is of kind %lld in round %lld", table->path,
                            (long long)r, (long long)kind, (long long)round);

@@ -111,6 +111,22 @@ $ bash go --out none select.search=count 'select.budget={bytes: 1000}'
 err~ bitgrad: .*select.budget: needs search: budget
 exit: 65
 
+$ bash go --out none select.search=count select.choose_activations=true
+err~ bitgrad: .*select.choose_activations: needs search: budget
+exit: 65
+
+$ bash go --out none select.search=count 'select.residual={least: 9, most: 8}'
+err~ bitgrad: .*select.residual: least is 9, most is 8
+exit: 65
+
+$ bash go --out none select.search=count 'select.residual={}' finetune.update=threshold
+err~ bitgrad: .*select.residual: chooses bits of residual, finetune.update is threshold
+exit: 65
+
+# Factors are for budgets here: no criterion is asked at bits that nobody gets.
+$ bash go --out odd select.policy=weight-error 'select.budget={mean-weight-bits: 4}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.2]' -q > /dev/null; bitgrad select odd --round 2 | grep -c 'of 4.8'
+out: 1
+
 # Inputs too get fewer bits, though Fisher's criterion of weights says nothing of them.
 $ bash go --out both select.policy=weight-error 'select.budget={bops-hawq: 300000}' select.choose_activations=true select.every=1 finetune.epochs=2 'select.progress=[2]' -q > /dev/null; for i in 1 2; do bitgrad select both --round $i | grep -o 'a=u[0-9]*' | sort -u | tr '\n' ' '; done; echo
 out~ a=u[0-9]+ a=u[0-9]+ 
