@@ -11,6 +11,8 @@
 #include "core/method.h"
 #include "core/store.h"
 
+const char *const bg_store_methods[] = {"residual", "threshold", "kahan-bf16", "threshold"};
+
 /* Small floats have no quantizer: their projection is memory of the parameter's own. */
 static bool is_float(const struct bg_store *store)
 {
@@ -167,18 +169,17 @@ out:
 
 static enum bg_status refuse_other(const struct bg_store_spec *is, const struct bg_store_spec *want)
 {
-    static const char *const forms[] = {"residual", "threshold", "kahan-bf16", "threshold"};
-
     if (is->bits == want->bits && is->form == want->form && is->low == want->low)
         return bg_fail(
             BG_E_MISMATCH,
             "the state holds %d-bit weights with %s and %d bits below, with other options "
             "of momentum, grid, split, form or gradients than now",
-            is->bits, forms[is->form], is->low);
+            is->bits, bg_store_methods[is->form], is->low);
     return bg_fail(BG_E_MISMATCH,
                    "the state holds %d-bit weights with %s and %d bits below, the plan asks for %d "
                    "bits with %s and %d bits below",
-                   is->bits, forms[is->form], is->low, want->bits, forms[want->form], want->low);
+                   is->bits, bg_store_methods[is->form], is->low, want->bits,
+                   bg_store_methods[want->form], want->low);
 }
 
 /* The master's memory becomes the projection. */
