@@ -4,6 +4,7 @@
 #ifndef BG_CORE_METHOD_H
 #define BG_CORE_METHOD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/options.h"
@@ -30,6 +31,7 @@ struct bg_range_method {
 struct bg_update_moment {
     double lr;           /* of this step, schedule applied */
     uint64_t seed, step; /* for stochastic methods */
+    bool last;           /* nothing may wait for a later step */
 };
 
 /* An update method moves one parameter by its gradient. It sees bg_param alone. */

@@ -131,6 +131,11 @@ out: conv2  w=s1
 out: fc  w=s1
 out: [16, 8, 8] True sgd True
 
+# What a sum of gradients holds at the end of a stage (24 steps, 5 to a write) or before a selection is written then: other options can follow. A killed run comes to the same.
+$ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" quantize.weight_bits=8 quantize.activation_bits=8 report.figures=false train.update=residual "train.options={bits: 12, gradients: 5, sum_bits: 2}" select.policy=uniform select.search=count select.every=1 "select.residual={least: 12}" finetune.epochs=2 "finetune.updates={residual: {gradients: 3}}" checkpoint.every_steps=1 "$@"\n' > sums; bash sums --out s1 -q > /dev/null 2>&1; echo $?; kill_at 'train: epoch 2' bash sums --out s2; kill_at 'finetune: epoch 1' bash sums --out s2; bash sums --out s2 -q > /dev/null 2>&1; bitgrad diff s1 s2
+out: 0
+out: equal
+
 # Numbers of a run file by which others shift have limits.
 $ printf 'conv1 w=s8 a=u8 u=residual:9\nconv2 w=s5 a=u8 u=residual:11\nfc w=s6 a=u8 u=residual:13\n' > odd.txt; bitgrad run ${RECIPES}/tiny.yaml --out odd stages='[train, select]' quantize.plan=odd.txt select.plan=odd.txt train.epochs=2 report.figures=false -q > /dev/null; cp -r odd odd2; forge_numbers odd/run.h5 '8 5 6 8 5 6' '8 5 6 8 5 40'; bitgrad select odd
 err: bitgrad: odd/run.h5: updates/epochs/weight_bits: row 5 is 40, limits are 0 and 16
