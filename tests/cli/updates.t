@@ -136,6 +136,11 @@ $ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select,
 out: 0
 out: equal
 
+# Cycles of displacement in a later round train integers such as finetune has them, with bits that those of train would drop.
+$ for o in 'residual {bits: 8, gradients: 3} {bits: 12, split: floor}' 'threshold {bits: 12} {bits: 16}'; do m=${o%% *}; t=${o#* }; bitgrad run ${RECIPES}/tiny.yaml --out cycles stages='[train, profile, select, finetune]' report.figures=false quantize.weight_bits=8 quantize.activation_bits=8 profile.cycles=1 select.policy=weight-displacement select.every=1 finetune.epochs=2 train.update=$m "train.options=${t%%\} *}}" finetune.update=$m "finetune.options=${t#*\} }" -q > /dev/null; grep -c 'w=s[48]' cycles/plan.txt; rm -r cycles; done
+out: 3
+out: 3
+
 # Numbers of a run file by which others shift have limits.
 $ printf 'conv1 w=s8 a=u8 u=residual:9\nconv2 w=s5 a=u8 u=residual:11\nfc w=s6 a=u8 u=residual:13\n' > odd.txt; bitgrad run ${RECIPES}/tiny.yaml --out odd stages='[train, select]' quantize.plan=odd.txt select.plan=odd.txt train.epochs=2 report.figures=false -q > /dev/null; cp -r odd odd2; forge_numbers odd/run.h5 '8 5 6 8 5 6' '8 5 6 8 5 40'; bitgrad select odd
 err: bitgrad: odd/run.h5: updates/epochs/weight_bits: row 5 is 40, limits are 0 and 16
