@@ -25,7 +25,7 @@ const struct bg_option bg_arena_options_table[] = {
     {"budget", BG_OPT_NODE, ARENA(budget), "", 0, 0, NULL,
      "{kind: mean-weight-bits | bytes | bops-hawq | bops-detailed | latency, values: [...]}"},
     {"latency", BG_OPT_TEXT, ARENA(latency), "''", 0, 0, NULL,
-     "table for a budget of that kind (bitgrad bench latency writes one)"},
+     "table for a budget of that kind (bitgrad bench layers --table writes one)"},
     {"activation_bits", BG_OPT_INT, ARENA(activation_bits), "8", 0, BG_BITS_MAX, NULL,
      "of every layer's input; 0 = chosen too. Where a criterion says nothing of activations they "
      "then all have the width that everything could have within the budget"},

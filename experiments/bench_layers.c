@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/int_conv.h"
 #include "core/mem.h"
 #include "core/train_conv.h"
@@ -371,6 +372,8 @@ enum bg_status bg_bench_layers(const struct bg_bench_setup *setup)
     int layers = 0;
     enum bg_status rc = BG_OK;
 
+    if (setup->table && bg_file_exists(setup->table))
+        FAIL(BG_E_USAGE, "--table %s: exists already", setup->table);
     TRY(bg_bench_net(setup, &section, &net));
     layers = bg_graph_layer_count(net->graph);
     TRY(bg_alloc(&table.row, (int64_t)layers * PASSES, sizeof *table.row));
@@ -378,12 +381,12 @@ enum bg_status bg_bench_layers(const struct bg_bench_setup *setup)
     for (int i = 0; i < layers; i++)
         TRY(time_layer(&table, bg_graph_layer(net->graph, i), i > 0));
     TRY(bg_bench_ceilings_measure(&table.ceilings, CEILING_SECONDS));
-    if (setup->table)
-        TRY(write_table(&table, net->graph));
     if (setup->json)
         TRY(print_json(&table));
     else
         print_text(&table);
+    if (setup->table)
+        TRY(write_table(&table, net->graph));
 out:
     bg_free(table.row);
     bg_net_destroy(net);

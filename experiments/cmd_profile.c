@@ -125,9 +125,18 @@ static void add_statistics(struct out *out, struct line *line, const struct bg_s
     }
 }
 
-static void add_gradients(struct out *out, const struct bg_profile *profile, const char *source)
+/* Rows or cycles of a profile, and what they are called. */
+struct part {
+    const struct bg_profile *profile;
+    int64_t from, to;
+    const char *source;
+};
+
+static void add_gradients(struct out *out, const struct part *part)
 {
-    for (int64_t r = 0; r < profile->rows; r++)
+    const struct bg_profile *profile = part->profile;
+    const char *source = part->source;
+    for (int64_t r = part->from; r < part->to; r++)
         for (int i = 0; i < profile->layers; i++)
             for (int q = 0; q < BG_QUANTITIES; q++) {
                 struct line line = blank("gradients", source, profile->names[i]);
@@ -145,9 +154,11 @@ static void add_gradients(struct out *out, const struct bg_profile *profile, con
             }
 }
 
-static void add_displacement(struct out *out, const struct bg_profile *profile, const char *source)
+static void add_displacement(struct out *out, const struct part *part)
 {
-    for (int64_t c = 0; c < profile->cycles; c++)
+    const struct bg_profile *profile = part->profile;
+    const char *source = part->source;
+    for (int64_t c = part->from; c < part->to; c++)
         for (int f = 0; f < BG_REFERENCES; f++)
             for (int i = 0; i < profile->layers; i++) {
                 struct line line = blank("displacement", source, profile->names[i]);
@@ -160,12 +171,41 @@ static void add_displacement(struct out *out, const struct bg_profile *profile, 
             }
 }
 
+static void add_profiles(struct out *out, const struct bg_record *record, bool gradients)
+{
+    for (int i = 0; i < BG_PROFILES; i++) {
+        int rounds = i == BG_PROFILE_STAGE ? bg_record_rounds(record) : 1;
+        for (int n = 0; n < rounds; n++) {
+            const struct bg_round round = bg_record_round(record, n);
+            const struct bg_profile *profile = &record->profile[i];
+            int what = gradients ? BG_ROUND_ROWS : BG_ROUND_CYCLES;
+            char source[BG_NAME_MAX];
+            struct part part = {profile, 0, gradients ? profile->rows : profile->cycles, source};
+            if (n == 0)
+                (void)snprintf(source, sizeof source, "%s", sources[i]);
+            else
+                (void)snprintf(source, sizeof source, "%s-%d", sources[i], n + 1);
+            if (i == BG_PROFILE_STAGE)
+                part = (struct part){profile, round.from[what], round.to[what], source};
+            if (gradients)
+                add_gradients(out, &part);
+            else
+                add_displacement(out, &part);
+        }
+    }
+}
+
 static void add_measures(struct out *out, const struct bg_record *record)
 {
+    int round = 0;
     for (int64_t r = 0; r < record->table[BG_TABLE_MEASURES].rows; r++) {
         struct bg_measure_row row = bg_record_measure(record, r);
         struct line line = blank("measures", record->measure_name[row.measure],
                                  row.layer < 0 ? "" : record->layer_name[row.layer]);
+        while (r >= bg_record_round(record, round).to[BG_ROUND_MEASURES])
+            round++;
+        if (round > 0)
+            line.step = bg_record_round(record, round).step;
         line.role = bg_measure_roles[row.role];
         line.bits = row.bits > 0 ? row.bits : -1;
         line.quantity = bg_measured_names[row.measured];
@@ -213,10 +253,8 @@ static enum bg_status export_run(const struct bg_arguments *arguments, struct ou
     else
         bg_text_add(&out->text, "table\tsource\tstep\tlayer\trole\tchannel\tbits\tquantity\tvalue\t"
                                 "spread\tsamples\tpasses\n");
-    for (int i = 0; i < BG_PROFILES; i++)
-        add_gradients(out, &record.profile[i], sources[i]);
-    for (int i = 0; i < BG_PROFILES; i++)
-        add_displacement(out, &record.profile[i], sources[i]);
+    add_profiles(out, &record, true);
+    add_profiles(out, &record, false);
     add_measures(out, &record);
     TRY(print(out));
 out:

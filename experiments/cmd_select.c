@@ -256,9 +256,9 @@ static const struct bg_argument select_arguments[] = {
 
 const struct bg_command bg_cmd_select = {
     .name = "select",
-    .usage =
-        "select RUN [policy=NAME] [options.KEY=VALUE ...] [select.KEY=VALUE ...] [--penalties] "
-        "[--json] [--out PLAN]",
+    .usage = "select RUN [policy=NAME] [options.KEY=VALUE ...] [select.KEY=VALUE ...] [--round N] "
+             "[--penalties] "
+             "[--json] [--out PLAN]",
     .help = "rank layers by any policy from a run's recorded data, without training",
     .details =
         "RUN may be finished or still at work; nothing in it changes. Without words the run's "

@@ -1,6 +1,7 @@
 /* Latency tables in and out. */
 #include "experiments/latency_file.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -29,6 +30,13 @@ static enum bg_status find_layer(const struct bg_cost_table *table, int row,
                    near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* A row that says both widths goes before one that says one, wherever it stands. */
+static void set(double *at, double value, bool exact)
+{
+    if (exact || isnan(*at))
+        *at = value;
+}
+
 static enum bg_status take_row(struct bg_latency *out, const struct bg_cost_table *table, int row,
                                int layer, double value)
 {
@@ -41,7 +49,7 @@ static enum bg_status take_row(struct bg_latency *out, const struct bg_cost_tabl
     for (int a = 0; a < BG_LATENCY_BITS; a++)
         if (activation == 0 ? weight == 32 || (a >= 1 && a <= KERNEL_BITS)
                             : activation == (a == 0 ? 32 : a))
-            *bg_latency_at(out, layer, weight == 32 ? 0 : weight, a) = value;
+            set(bg_latency_at(out, layer, weight == 32 ? 0 : weight, a), value, activation > 0);
     return BG_OK;
 }
 
@@ -62,6 +70,18 @@ enum bg_status bg_latency_read(struct bg_latency *out, const char *path, const c
     }
 out:
     bg_cost_table_free(&table);
+    return rc;
+}
+
+enum bg_status bg_latency_hash(const char *path, char out[BG_HASH_TEXT])
+{
+    char *text = NULL;
+    size_t length = 0;
+    enum bg_status rc = BG_OK;
+    TRY(bg_file_read(path, BG_COST_BYTES, &text, &length));
+    TRY(bg_hash_bytes(text, length, out));
+out:
+    bg_free(text);
     return rc;
 }
 

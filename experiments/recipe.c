@@ -159,6 +159,37 @@ out:
     return rc;
 }
 
+/* Residual bits are chosen for plans that are made here and trained on by that method. */
+static void check_residual(const struct bg_recipe *recipe, struct bg_text *errors)
+{
+    const struct bg_residual_options *options = &recipe->residual;
+    const struct bg_yaml *node = recipe->select.residual;
+    const char *update = recipe->finetune.update;
+    if (!options->asked)
+        return;
+    if (options->least > options->most)
+        bg_options_error(errors, node, "select.residual", "least is %lld, most is %lld",
+                         (long long)options->least, (long long)options->most);
+    if (bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE) && strcmp(update, "residual") != 0 &&
+        strcmp(update, "sgd") != 0)
+        bg_options_error(errors, node, "select.residual",
+                         "chooses bits of residual, finetune.update is %s", update);
+}
+
+/* Budgets and bits must end at what the recipe says. */
+static void check_progress(const struct bg_recipe *recipe, const struct bg_yaml *node,
+                           struct bg_text *errors)
+{
+    int rounds = bg_recipe_rounds(recipe);
+    double last = bg_select_factor(&recipe->select, rounds - 1);
+    if (bg_recipe_has_stage(recipe, BG_STAGE_SELECT) && last != 1)
+        bg_options_error(
+            errors, node, "select.progress",
+            "the last of %d selection%s would take %g times what is asked for; factors "
+            "are for those before it (select.every)",
+            rounds, rounds == 1 ? "" : "s", last);
+}
+
 /* Several selections need fine-tuning between them. */
 static void check_rounds(const struct bg_recipe *recipe, struct bg_text *errors)
 {
@@ -166,6 +197,7 @@ static void check_rounds(const struct bg_recipe *recipe, struct bg_text *errors)
     int64_t epochs = recipe->finetune.epochs, every = recipe->select.every;
     if (!node)
         node = bg_document_root(recipe->document);
+    check_progress(recipe, node, errors);
     if (every == 0 || !bg_recipe_has_stage(recipe, BG_STAGE_SELECT))
         return;
     if (!bg_recipe_has_stage(recipe, BG_STAGE_FINETUNE))
@@ -240,7 +272,7 @@ static void check_stages(const struct bg_recipe *recipe, struct bg_text *errors)
             errors, node ? node : root, "stages",
             "quantize.plan, weight_bits and activation_bits need the train stage; select.plan is "
             "for a trained network");
-    bg_recipe_check_gradients(&recipe->quantize, node ? node : root, errors);
+    bg_recipe_check_gradients(&recipe->quantize, recipe->top.quantize, errors);
     check_plans(recipe, node ? node : root, errors);
     if (recipe->residual.asked && selects && !bg_recipe_has_stage(recipe, BG_STAGE_TRAIN))
         bg_options_error(errors, recipe->select.residual, "select.residual",
@@ -268,6 +300,7 @@ static enum bg_status read_sections(struct bg_recipe *recipe, struct bg_text *er
     recipe->residual.asked = recipe->select.residual != NULL;
     READ(bg_options_read(recipe->select.residual, bg_residual_options_table, NULL,
                          "select.residual", &recipe->residual, errors));
+    check_residual(recipe, errors);
     READ(bg_options_read(top->evaluate, bg_evaluate_table, NULL, "evaluate", recipe, errors));
     READ(bg_options_read(top->verify, bg_verify_table, NULL, "verify", recipe, errors));
     READ(bg_options_read(top->checkpoint, bg_checkpoint_table, NULL, "checkpoint", recipe, errors));

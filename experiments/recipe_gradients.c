@@ -3,15 +3,15 @@
 #include "core/gradient.h"
 #include "experiments/recipe.h"
 
-void bg_recipe_check_gradients(const struct bg_quantize_section *quantize, const struct bg_yaml *at,
-                               struct bg_text *errors)
+void bg_recipe_check_gradients(const struct bg_quantize_section *quantize,
+                               const struct bg_yaml *section, struct bg_text *errors)
 {
     const int64_t bits[2] = {quantize->gradient_bits, quantize->weight_gradient_bits};
     static const char *const keys[2] = {"quantize.gradient_bits", "quantize.weight_gradient_bits"};
 
     for (int i = 0; i < 2; i++)
         if (bits[i] > 0 && bits[i] < BG_GRADIENT_BITS_MIN)
-            bg_options_error(errors, at, keys[i],
+            bg_options_error(errors, bg_yaml_get(section, keys[i] + sizeof "quantize"), keys[i],
                              "a gradient of %d bit has a sign and no size: 0 or %d to %d",
                              (int)bits[i], BG_GRADIENT_BITS_MIN, BG_GRADIENT_BITS_MAX);
 }

@@ -220,6 +220,7 @@ struct bg_record {
     /* A layer whose bits the run's policy fixed, as in bg_ranking. */
     bool fixes;
     int fixed_layer, fixed_bits[BG_ROLES];
+    char latency_hash[BG_HASH_TEXT]; /* of select.latency's file; "" = none */
     int64_t chosen; /* layers at the second precision by the search; -1 = no search */
     int plans;
     struct bg_plan_entry plan[BG_PLANS_MAX];
@@ -255,15 +256,25 @@ struct bg_round {
     int64_t step;                                     /* of fine-tuning, at its beginning */
     int64_t from[BG_ROUND_PARTS], to[BG_ROUND_PARTS]; /* rows that are its own */
 };
+/* 1 to BG_SELECT_ROUNDS. */
 int bg_record_rounds(const struct bg_record *record);
+/* `round` is 0 to bg_record_rounds - 1. What was recorded along fine-tuning belongs to the round
+ * that comes after it. */
 struct bg_round bg_record_round(const struct bg_record *record, int round);
+/* The next round begins with the rows that come from now on, after `step` steps of fine-tuning.
+ * BG_E_INTERNAL when there are BG_SELECT_ROUNDS already. */
 BG_MUST enum bg_status bg_record_begin_round(struct bg_record *record, int64_t step);
+/* For a file that was read: BG_E_DATA when rounds or budgets point outside their tables. */
 BG_MUST enum bg_status bg_record_check_rounds(const struct bg_record *record);
+/* record_rounds.c: the hash of a latency table in the file; BG_E_MISMATCH when `path` is another.
+ */
+BG_MUST enum bg_status bg_record_write_latency(const struct bg_record *record, struct bg_h5 *file);
+BG_MUST enum bg_status bg_record_read_latency(struct bg_record *record, struct bg_h5 *file);
+BG_MUST enum bg_status bg_record_check_latency(const struct bg_record *record, const char *path);
 /* The name of a round's plan: "select", "select-2", ... */
 void bg_record_round_name(int round, char out[BG_NAME_MAX]);
 /* The text of a plan by its name, or NULL. */
 const char *bg_record_find_plan(const struct bg_record *record, const char *name);
-/* Row of TABLE_RANKING for a layer in the last round that has a ranking, or NULL. */
 /* record_updates.c: what an epoch's updates did, a row per layer; memory at a stage's end; names of
  * methods in the file, to be read after the tables. */
 BG_MUST enum bg_status bg_record_add_updates(struct bg_record *record, enum bg_updated stage,
@@ -286,7 +297,7 @@ bool bg_record_sum_updates(const struct bg_record *record, enum bg_updated stage
 /* Bytes of a stage's integer weights, or of its f32 masters. */
 void bg_record_sum_memory(const struct bg_record *record, enum bg_updated stage, bool integer,
                           struct bg_store_bytes *out);
-/* Row of TABLE_RANKING for a layer, or NULL. */
+/* Row of TABLE_RANKING for a layer in the last round that has a ranking, or NULL. */
 const union bg_cell *bg_record_rank(const struct bg_record *record, int layer);
 /* Row of TABLE_EVALUATIONS, or NULL. */
 const union bg_cell *bg_record_evaluation(const struct bg_record *record, enum bg_evaluated kind,

@@ -196,6 +196,7 @@ static enum bg_status write_parts(const struct bg_record *record, struct bg_h5 *
     TRY(bg_h5_write_texts(file, "layers/op", record->layer_op[0], record->layers, BG_NAME_MAX));
     for (int i = 0; i < BG_TABLES; i++)
         TRY(bg_table_write(&record->table[i], file));
+    TRY(bg_record_write_latency(record, file));
     TRY(bg_record_write_fixed(record, file));
     TRY(bg_record_write_measures(record, file));
     TRY(bg_record_write_updates(record, file));
@@ -357,6 +358,7 @@ static enum bg_status read_parts(struct bg_record *out, struct bg_h5 *file)
         if (i <= BG_TABLE_MEASURES || has_table(&out->table[i], file))
             TRY(bg_table_read(&out->table[i], file));
     TRY(check_layers(out));
+    TRY(bg_record_read_latency(out, file));
     TRY(bg_record_read_fixed(out, file));
     TRY(bg_record_read_measures(out, file));
     TRY(bg_record_read_updates(out, file));

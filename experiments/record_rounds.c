@@ -1,6 +1,10 @@
 /* Rounds of selection in the record: each begins where the rows before it end. Nothing is ever
  * taken out of a table, so that a later decision does not hide the data of an earlier one. */
+#include <math.h>
+#include <string.h>
+
 #include "core/mem.h"
+#include "experiments/latency_file.h"
 #include "experiments/record.h"
 #include "policies/budget.h"
 
@@ -71,6 +75,40 @@ struct bg_round bg_record_round(const struct bg_record *record, int round)
     return out;
 }
 
+/* A table of latency stays what it was when the run began. */
+enum bg_status bg_record_write_latency(const struct bg_record *record, struct bg_h5 *file)
+{
+    return *record->latency_hash ? bg_h5_put_text(file, "select/latency", record->latency_hash)
+                                 : BG_OK;
+}
+
+enum bg_status bg_record_read_latency(struct bg_record *record, struct bg_h5 *file)
+{
+    char *text = NULL;
+    enum bg_status rc = BG_OK;
+    if (!bg_h5_has(file, "select/latency"))
+        return BG_OK;
+    TRY(bg_h5_take_text(file, "select/latency", &text));
+    TRY(bg_text_copy(record->latency_hash, sizeof record->latency_hash, text));
+out:
+    bg_free(text);
+    return rc;
+}
+
+enum bg_status bg_record_check_latency(const struct bg_record *record, const char *path)
+{
+    char hash[BG_HASH_TEXT];
+    enum bg_status rc = BG_OK;
+    TRY(bg_latency_hash(path, hash));
+    if (strcmp(hash, record->latency_hash) != 0)
+        FAIL(BG_E_MISMATCH,
+             "%s is not the table that the run was begun with (hash %.12s..., now "
+             "%.12s...)",
+             path, record->latency_hash, hash);
+out:
+    return rc;
+}
+
 /* Other code uses these numbers as indices. */
 static enum bg_status check_budgets(const struct bg_record *record)
 {
@@ -78,6 +116,10 @@ static enum bg_status check_budgets(const struct bg_record *record)
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
         int64_t kind = row[BG_SPENT_KIND].integer, round = row[BG_SPENT_ROUND].integer;
+        for (int c = BG_SPENT_LIMIT; c <= BG_SPENT_OBJECTIVE; c++)
+            if (!isfinite(row[c].real))
+                return bg_fail(BG_E_DATA, "%s/%s: row %lld is not finite", table->path,
+                               table->column[c].name, (long long)r);
         if (kind < 0 || kind >= BG_BUDGET_KINDS || round < 0 || round >= BG_SELECT_ROUNDS)
             return bg_fail(BG_E_DATA, "%s: row %lld is of kind %lld in round %lld", table->path,
                            (long long)r, (long long)kind, (long long)round);

@@ -81,8 +81,16 @@ out:
     return rc;
 }
 
-static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, char *const *words,
-                                  int count)
+/* Would both give a layer that is chosen, and one that is not, the same bits in this round? */
+static bool has_same_bits(const struct bg_select_options *a, const struct bg_select_options *b,
+                          int round)
+{
+    return a->first_bits == b->first_bits && a->activation_bits == b->activation_bits &&
+           a->direction == b->direction && bg_select_bits(a, round) == bg_select_bits(b, round);
+}
+
+static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, int round,
+                                  char *const *words, int count)
 {
     char path[BG_PATH_MAX];
     struct bg_recipe *recorded = NULL;
@@ -98,9 +106,10 @@ static enum bg_status open_recipe(struct bg_replay *replay, const char *dir, cha
         FAIL(BG_E_MISMATCH, "%s/run.h5 is of another recipe than %s", dir, path);
     TRY(translate(&list, recorded, words, count));
     TRY(bg_recipe_read(&replay->recipe, path, list.at, list.count));
-    replay->same_bits = recorded->select.first_bits == replay->recipe->select.first_bits &&
-                        recorded->select.second_bits == replay->recipe->select.second_bits &&
-                        recorded->select.activation_bits == replay->recipe->select.activation_bits;
+    if (*replay->record.latency_hash && replay->recipe->select.search == BG_SEARCH_BUDGET &&
+        !strcmp(recorded->select.latency, replay->recipe->select.latency))
+        TRY(bg_record_check_latency(&replay->record, recorded->select.latency));
+    replay->same_bits = has_same_bits(&recorded->select, &replay->recipe->select, round);
 out:
     for (int i = 0; i < list.count; i++)
         bg_free(list.at[i]);
@@ -140,7 +149,7 @@ enum bg_status bg_replay_open(struct bg_replay *out, const char *dir, int round,
         FAIL(BG_E_USAGE, "%s has %d round%s of selection, there is no round %d", dir, rounds,
              rounds == 1 ? "" : "s", round);
     round = round == 0 ? rounds - 1 : round - 1;
-    TRY(open_recipe(out, dir, words, count));
+    TRY(open_recipe(out, dir, round, words, count));
     TRY(open_network(out));
     TRY(bg_select_round_open(&out->round, out->recipe, &out->record, round));
     TRY(bg_select_data_open(&out->data, &out->record, round, out->net, &out->recipe->select));

@@ -40,13 +40,20 @@ static void bits(struct figure *figure, const char *name)
                 name);
 }
 
+/* Of several selections the figures show the last. */
+static struct bg_round last_round(const struct bg_record *record)
+{
+    return bg_record_round(record, bg_record_rounds(record) - 1);
+}
+
 static void scores(struct figure *figure, const char *name)
 {
     const struct bg_table *table = &figure->record->table[BG_TABLE_RANKING];
+    const struct bg_round round = last_round(figure->record);
     bool positive = true;
     figure->empty = true;
     bg_text_add(&figure->tsv, "layer\tscore\n");
-    for (int64_t r = 0; r < table->rows; r++) {
+    for (int64_t r = round.from[BG_ROUND_RANKING]; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
         double score = row[BG_RANK_SCORE].real;
         if (!isfinite(score))
@@ -72,9 +79,10 @@ static const char *whole_tics(int64_t count)
 static void search(struct figure *figure, const char *name)
 {
     const struct bg_table *table = &figure->record->table[BG_TABLE_SEARCH];
-    figure->empty = table->rows < 2;
+    int64_t first = last_round(figure->record).from[BG_ROUND_SEARCH];
+    figure->empty = table->rows - first < 2;
     bg_text_add(&figure->tsv, "k\taccuracy_percent\tpassed\n");
-    for (int64_t r = 0; r < table->rows; r++) {
+    for (int64_t r = first; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
         bg_text_add(&figure->tsv, "%lld\t%.6f\t%lld\n", (long long)row[BG_SEARCH_K].integer,
                     100.0 * row[BG_SEARCH_ACCURACY].real, (long long)row[BG_SEARCH_PASSED].integer);

@@ -11,6 +11,7 @@
 #include "core/dnn.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "experiments/latency_file.h"
 
 #define TEXT_LIMIT  (1 << 24)
 #define UPDATES_MAX 64
@@ -282,6 +283,8 @@ static enum bg_status fill_record(struct bg_run *run)
     TRY(bg_text_copy(record->test_hash, sizeof record->test_hash, run->data->test.hash));
     TRY(bg_text_copy(record->policy, sizeof record->policy, run->recipe->policy->name));
     TRY(bg_copy_text(&record->recipe, bg_text_string(&run->recipe->resolved)));
+    if (*run->recipe->select.latency && bg_recipe_has_stage(run->recipe, BG_STAGE_SELECT))
+        TRY(bg_latency_hash(run->recipe->select.latency, record->latency_hash));
     record->seed = run->recipe->top.seed;
     record->train_count = run->data->train_count;
     record->validation_count = run->data->validation_count;
@@ -330,6 +333,8 @@ static enum bg_status resume(struct bg_run *run)
     TRY(bg_path_join(path, run->dir, "run.h5"));
     TRY(bg_record_read(&record, path));
     TRY(compare_data(&record, &run->record, run->dir));
+    if (*record.latency_hash)
+        TRY(bg_record_check_latency(&record, run->recipe->select.latency));
     bg_record_free(&run->record);
     run->record = record;
     record = (struct bg_record){0};

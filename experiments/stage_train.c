@@ -228,7 +228,10 @@ enum bg_status bg_stage_finetune(struct bg_run *run)
     struct training training = {.run = run,
                                 .options = &run->recipe->finetune,
                                 .name = "finetune",
-                                .until = bg_record_rounds(&run->record) * run->recipe->select.every,
+                                .until = bg_recipe_rounds(run->recipe) == 1
+                                             ? 0
+                                             : bg_record_rounds(&run->record) *
+                                                   run->recipe->select.every,
                                 .steps = &run->record.table[BG_TABLE_FINETUNE_STEPS],
                                 .epochs = &run->record.table[BG_TABLE_FINETUNE_EPOCHS],
                                 .updated = BG_UPDATED_FINETUNE};

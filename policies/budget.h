@@ -75,7 +75,8 @@ struct bg_bits_problem {
 BG_MUST enum bg_status bg_bits_open(struct bg_bits_problem *out, const struct bg_bits_frame *frame,
                                     const struct bg_penalties *penalties);
 void bg_bits_close(struct bg_bits_problem *bits); /* takes a zeroed one */
-/* The frame of one width for all layers but pinned ones, which keep theirs. */
+/* The frame of one width for all layers but pinned ones, which keep theirs; `before` is left out.
+ */
 struct bg_bits_frame bg_bits_same(const struct bg_bits_frame *frame, int width);
 /* The largest candidate that all of them can have within the budgets; 0 = none. */
 BG_MUST enum bg_status bg_bits_widest(const struct bg_bits_frame *frame, int *width);

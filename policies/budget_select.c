@@ -55,9 +55,30 @@ static void check_keys(const struct bg_select_options *options, const struct bg_
                          options->candidates.count, BG_CANDIDATES_MAX);
     for (int i = 0; i < options->candidates.count; i++)
         for (int j = 0; j < i; j++)
-            if (options->candidates.at[i] == options->candidates.at[j])
+            if (options->candidates.at[i] == options->candidates.at[j]) {
                 bg_options_error(errors, at, "select.candidates", "%lld bits stand there twice",
                                  (long long)options->candidates.at[i]);
+                return;
+            }
+}
+
+/* Keys that would be passed over in silence. */
+static void refuse_unused(const struct bg_select_options *options, const struct bg_yaml *section,
+                          struct bg_text *errors)
+{
+    const struct {
+        const char *path;
+        const struct bg_yaml *node;
+    } keys[] = {{"select.budget", options->budget},
+                {"select.allocator_options", options->allocator_options},
+                {"select.tied", options->tied}};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i].node)
+            bg_options_error(errors, keys[i].node, keys[i].path, "needs search: budget");
+    if (options->choose_activations || *options->latency)
+        bg_options_error(errors, section,
+                         *options->latency ? "select.latency" : "select.choose_activations",
+                         "needs search: budget");
 }
 
 enum bg_status bg_budget_choose(const struct bg_select_options *options,
@@ -69,8 +90,10 @@ enum bg_status bg_budget_choose(const struct bg_select_options *options,
     enum bg_status rc = BG_OK;
 
     *out = (struct bg_budget_choice){.budgets = 0};
-    if (options->search != BG_SEARCH_BUDGET)
+    if (options->search != BG_SEARCH_BUDGET) {
+        refuse_unused(options, section, errors);
         return BG_OK;
+    }
     rc = bg_options_read(options->budget, budget_table, NULL, "select.budget", &values, errors);
     if (rc == BG_OK)
         take_budgets(&values, options->budget ? options->budget : section, out, errors);
@@ -191,6 +214,9 @@ double bg_select_factor(const struct bg_select_options *options, int round)
 
 int bg_select_bits(const struct bg_select_options *options, int round)
 {
+    if (options->search ==
+        BG_SEARCH_BUDGET) /* the allocator gives bits; rankings stay comparable */
+        return (int)options->second_bits;
     double bits = floor((double)options->second_bits * bg_select_factor(options, round) + 0.5);
     return bits > 16 ? 16 : (int)bits;
 }

@@ -22,6 +22,7 @@ static int smallest(const struct bg_bits_frame *frame)
 struct bg_bits_frame bg_bits_same(const struct bg_bits_frame *frame, int width)
 {
     struct bg_bits_frame same = *frame;
+    same.before = NULL; /* no layer alone decides the width of all */
     same.candidates = 1;
     same.bits[0] = width;
     if (same.activation_bits < 0)
@@ -50,6 +51,17 @@ out:
     return rc;
 }
 
+/* The one width of all inputs may not rise above that of the plan before either. */
+static int cap(const struct bg_bits_frame *frame, int width)
+{
+    for (int i = 0; frame->before && i < frame->before->count; i++) {
+        int bits = bg_spec_bits(&frame->before->layer[i].spec[BG_ROLE_ACTIVATION]);
+        if (!(frame->pinned && frame->pinned[i]) && bits < width)
+            width = bits;
+    }
+    return width;
+}
+
 enum bg_status bg_bits_open_for(struct bg_bits_problem *out, const struct bg_bits_frame *frame,
                                 const struct bg_penalties *penalties)
 {
@@ -59,6 +71,7 @@ enum bg_status bg_bits_open_for(struct bg_bits_problem *out, const struct bg_bit
         TRY(bg_bits_widest(frame, &own.activation_bits));
         if (own.activation_bits < 1)
             own.activation_bits = smallest(frame);
+        own.activation_bits = cap(frame, own.activation_bits);
     }
     TRY(bg_bits_open(out, &own, penalties));
     TRY(bg_bits_check(out));

@@ -293,6 +293,8 @@ const struct bg_option bg_select_options_table[] = {
      .type = BG_OPT_NODE,
      .offset = FIELD(residual),
      .fallback = "none",
-     .help = "choose residual bits of integer weights from their recorded steps: {} or a map of "
-             "options (bitgrad list recipe.select.residual)"},
+     .help =
+         "choose residual bits of integer weights from their recorded steps, also of layers that "
+         "a plan file leaves at u=sgd: {} or a map of "
+         "options (bitgrad list recipe.select.residual)"},
     {.key = NULL}};

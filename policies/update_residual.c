@@ -70,7 +70,7 @@ static enum bg_status prepare(const void *options, struct bg_param *param, int b
                                        .gradients = several ? (int)o->gradients : 0,
                                        .finer = several ? (int)o->sum_bits : 0};
     if (o->sum_bits > 0 && !several)
-        return bg_fail(BG_E_USAGE, "%s: sum_bits: %d without a sum: gradients is 1", param->name,
+        return bg_fail(BG_E_RANGE, "%s: sum_bits: %d without a sum: gradients is 1", param->name,
                        (int)o->sum_bits);
     return bg_integer_prepare(&o->integer, param, &spec, resumed);
 }

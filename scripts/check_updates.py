@@ -5,7 +5,7 @@
     scripts/check_updates.py --table OUT
 
 One row a run into OUT/NETWORK.tsv, its epochs into OUT/NETWORK-epochs.tsv; rows that are there are
-not run again, killed runs go on. --row runs a single one elsewhere and says whether it equals the row.
+not run again, a killed run begins anew. --row runs a single one elsewhere and says whether it equals the row.
 """
 import argparse, concurrent.futures, json, pathlib, re, shutil, statistics, subprocess, threading
 
@@ -59,6 +59,11 @@ def read(path):
     return [line.split("\t") for line in path.read_text().splitlines()[1:]] if path.exists() else []
 
 
+def write(path, rows):
+    path.with_suffix(".new").write_text("".join("\t".join(r) + "\n" for r in rows))
+    path.with_suffix(".new").replace(path)
+
+
 def append(path, columns, rows):
     fresh = not path.exists()
     with open(path, "a") as file:
@@ -72,10 +77,12 @@ def campaign(args):
 
     def one(task):
         folder = args.out / "-".join([args.network, *map(str, task)]).replace(":", "_")
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed one: its first epochs are not in the log again
         row, epochs = run(args, args.network, task, folder)
         with lock:
-            append(args.out / f"{args.network}-epochs.tsv",
-                   ["bits", "method", "lr", "seed", "epoch", "loss", "accuracy"], epochs)
+            curves = args.out / f"{args.network}-epochs.tsv"
+            others = [r for r in read(curves) if r[:4] != row[:4]]
+            write(curves, [["bits", "method", "lr", "seed", "epoch", "loss", "accuracy"]] + others + epochs)
             append(path, COLUMNS, [row])
         shutil.rmtree(folder)
 

@@ -43,6 +43,13 @@ exit: 65
 $ printf 'layer candidate penalty latency\n' > head; for l in conv1 conv2 fc; do for b in 2 3 4 6 8; do echo $l $b 0 $b; done; done > rows; cat head rows > latency.tsv; bash go --out fast 'select.budget={latency: 11}' select.latency=latency.tsv 2>&1 | grep 'select:'
 out~ select: fisher by exact: latency .* of 11 .*
 
+# The table is the run's: another one under its name is refused, by a replay and by a resume.
+$ bitgrad select fast | grep -c w=; cp latency.tsv was.tsv; echo '# more' >> latency.tsv; bitgrad select fast; kill_at 'finetune: epoch 1' bash go --out torn 'select.budget={latency: 11}' select.latency=latency.tsv finetune.epochs=2 checkpoint.every_steps=1; cp was.tsv latency.tsv; bash go --out torn 'select.budget={latency: 11}' select.latency=latency.tsv finetune.epochs=2 checkpoint.every_steps=1
+out: 3
+err~ bitgrad: latency.tsv is not the table that the run was begun with \(hash .*\)
+err~ bitgrad: latency.tsv is not the table that the run was begun with \(hash .*\)
+exit: 65
+
 $ grep -v 'fc 4' latency.tsv > hole.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=hole.tsv
 err: bitgrad: select: latency: the table has no row of layer fc at w4a8
 exit: 65
@@ -95,9 +102,42 @@ $ bash go --out prefix select.search=count select.count=2 select.second_bits=3 s
 out: 2
 out: 2
 
+# Factors are for the selections before the last; keys of budgets are not passed over.
+$ bash go --out none 'select.budget={bytes: 1000}' 'select.progress=[2]'
+err~ bitgrad: .*select.progress: the last of 1 selection would take 2 times what is asked for; factors are for those before it \(select.every\)
+exit: 65
+
+$ bash go --out none select.search=count 'select.budget={bytes: 1000}'
+err~ bitgrad: .*select.budget: needs search: budget
+exit: 65
+
+$ bash go --out none select.search=count select.choose_activations=true
+err~ bitgrad: .*select.choose_activations: needs search: budget
+exit: 65
+
+$ bash go --out none select.search=count 'select.residual={least: 9, most: 8}'
+err~ bitgrad: .*select.residual: least is 9, most is 8
+exit: 65
+
+$ bash go --out none select.search=count 'select.residual={}' finetune.update=threshold
+err~ bitgrad: .*select.residual: chooses bits of residual, finetune.update is threshold
+exit: 65
+
+# Factors are for budgets here: no criterion is asked at bits that nobody gets.
+$ bash go --out odd select.policy=weight-error 'select.budget={mean-weight-bits: 4}' select.every=1 finetune.epochs=3 'select.progress=[2, 1.2]' -q > /dev/null; bitgrad select odd --round 2 | grep -c 'of 4.8'
+out: 1
+
+# Inputs too get fewer bits, though Fisher's criterion of weights says nothing of them.
+$ bash go --out both select.policy=weight-error 'select.budget={bops-hawq: 300000}' select.choose_activations=true select.every=1 finetune.epochs=2 'select.progress=[2]' -q > /dev/null; for i in 1 2; do bitgrad select both --round $i | grep -o 'a=u[0-9]*' | sort -u | tr '\n' ' '; done; echo
+out~ a=u[0-9]+ a=u[0-9]+ 
+
 $ bash go --out none select.search=count select.every=1 'stages=[train, profile, select, evaluate]'
 err~ bitgrad: .*select.every: there is no finetune stage to divide
 exit: 65
+
+# Without a selection there is nothing to divide for.
+$ bitgrad run ${RECIPES}/tiny.yaml --out plain 'stages=[train, finetune, evaluate]' quantize.weight_bits=8 select.every=1 finetune.epochs=3 2>&1 | grep -c 'finetune: epoch'
+out: 3
 
 $ bash go --out none select.search=count select.every=1 finetune.epochs=65
 err~ bitgrad: .*select.every: 65 epochs in parts of 1, limit is 64 parts
