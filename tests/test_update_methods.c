@@ -139,7 +139,7 @@ Test(residual_method, refuses_sums_that_cannot_be)
               BG_OK);
     update_make(&f, &(struct bg_store_spec){.bits = 8, .low = 8}, 1, 1.0f);
     update_choose(&f, "residual", "{sum_bits: 2}");
-    cr_assert(f.method->prepare(f.options, &f.param, 8, false) == BG_E_USAGE);
+    cr_assert(f.method->prepare(f.options, &f.param, 8, false) == BG_E_RANGE);
     cr_assert_str_eq(bg_error(), "w: sum_bits: 2 without a sum: gradients is 1");
     f.param.store->spec.gradients = 0;
     update_take_down(&f);
