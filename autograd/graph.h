@@ -125,11 +125,13 @@ struct bg_hold {
     struct bg_store_spec spec;
     double headroom;   /* of the grid beyond the range of the weights, >= 1 */
     bool power_of_two; /* its steps */
+    bool takes_grid;   /* where one is there already its steps may be others */
     bool resumed;      /* the parameter must have such a store already */
 };
 /* The master becomes a store on a grid of its own, which then stays, or small floats with biases of
  * their own, whose f32 projection is what forward reads; a store of another kind is
- * turned into this one; an equal one is left as it is. On failure the parameter is as before. */
+ * turned into this one; an equal one is left as it is, unless its grid has not the steps. On
+ * failure the parameter is as before. */
 BG_MUST enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold);
 /* The store becomes an f32 master again. */
 BG_MUST enum bg_status bg_param_release(struct bg_param *param);

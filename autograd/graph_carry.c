@@ -8,18 +8,14 @@
 #include "core/method.h"
 #include "core/store_change.h"
 
-/* Names of the methods whose stores have these forms; nearest and stochastic keep no bits below,
- * there is nothing to carry. */
-static const char *const forms[] = {"residual", "threshold", "kahan-bf16"};
-
 bool bg_param_carries(const struct bg_param *param, const struct bg_plan_layer *line,
                       const struct bg_quantizer_spec *wanted)
 {
     const struct bg_store *store = param->store;
 
     if (store == NULL || store->spec.form == BG_STORE_FLOAT || /* that has no grid */
-        strcmp(line->update, forms[store->spec.form]) != 0 || wanted->channels != store->channels ||
-        wanted->range == NULL || wanted->range->learned)
+        strcmp(line->update, bg_store_methods[store->spec.form]) != 0 ||
+        wanted->channels != store->channels || wanted->range == NULL || wanted->range->learned)
         return false;
     return wanted->spec.bits != store->spec.bits || !bg_param_keeps_store(param, line);
 }

@@ -11,6 +11,8 @@
 #include "core/method.h"
 #include "core/store.h"
 
+const char *const bg_store_methods[] = {"residual", "threshold", "kahan-bf16", "threshold"};
+
 /* Small floats have no quantizer: their projection is memory of the parameter's own. */
 static bool is_float(const struct bg_store *store)
 {
@@ -167,18 +169,20 @@ out:
 
 static enum bg_status refuse_other(const struct bg_store_spec *is, const struct bg_store_spec *want)
 {
-    static const char *const forms[] = {"residual", "threshold", "kahan-bf16", "threshold"};
-
+    if (bg_store_spec_equal(is, want))
+        return bg_fail(BG_E_MISMATCH, "the state holds weights on steps that are no powers of two, "
+                                      "the options ask for those");
     if (is->bits == want->bits && is->form == want->form && is->low == want->low)
         return bg_fail(
             BG_E_MISMATCH,
             "the state holds %d-bit weights with %s and %d bits below, with other options "
             "of momentum, grid, split, form or gradients than now",
-            is->bits, forms[is->form], is->low);
+            is->bits, bg_store_methods[is->form], is->low);
     return bg_fail(BG_E_MISMATCH,
                    "the state holds %d-bit weights with %s and %d bits below, the plan asks for %d "
                    "bits with %s and %d bits below",
-                   is->bits, forms[is->form], is->low, want->bits, forms[want->form], want->low);
+                   is->bits, bg_store_methods[is->form], is->low, want->bits,
+                   bg_store_methods[want->form], want->low);
 }
 
 /* The master's memory becomes the projection. */
@@ -218,12 +222,26 @@ static enum bg_status check_hold(const struct bg_param *param, const struct bg_h
     return bg_store_check(&hold->spec);
 }
 
+/* Are the steps of the grid that is there such as are asked for? */
+static bool has_steps(const struct bg_param *param, const struct bg_hold *hold)
+{
+    const struct bg_grid *grid = bg_param_grid(param);
+
+    if (grid == NULL || !hold->power_of_two || hold->takes_grid)
+        return true;
+    for (int64_t c = 0; c < grid->channels; c++)
+        if (power_above(grid->scale[c]) != grid->scale[c])
+            return false;
+    return true;
+}
+
 enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
 {
     enum bg_status rc = BG_OK;
+    const bool stays = param->store != NULL && has_steps(param, hold);
 
     TRY(check_hold(param, hold));
-    if (param->store != NULL && bg_store_spec_equal(&param->store->spec, &hold->spec)) {
+    if (stays && bg_store_spec_equal(&param->store->spec, &hold->spec)) {
         if (!is_float(param->store))
             free_forward(param); /* of a calibration: who still needs one makes it again */
         goto out;
@@ -232,7 +250,7 @@ enum bg_status bg_param_hold(struct bg_param *param, const struct bg_hold *hold)
         TRY(refuse_other(&param->store->spec, &hold->spec));
     if (hold->resumed)
         FAIL(BG_E_MISMATCH, "the state holds f32 weights, the plan asks for integers");
-    if (bg_store_can_become(param->store, &hold->spec)) {
+    if (stays && bg_store_can_become(param->store, &hold->spec)) {
         TRY(bg_param_become(param, &hold->spec));
         goto out;
     }

@@ -198,6 +198,9 @@ BG_MUST enum bg_status bg_node_add_plain(struct bg_graph *graph, const struct bg
 
 /* graph_store.c: values, states and stores of all weights, also of nodes that never entered. */
 void bg_graph_free_weights(struct bg_graph *graph);
+/* By enum bg_store_form: the method whose weights live so (nearest and stochastic keep residuals
+ * without bits, of which there is nothing to carry). */
+extern const char *const bg_store_methods[];
 /* Has a layer what its line's update method moves? */
 BG_MUST enum bg_status bg_param_check_update(const struct bg_plan_layer *layer);
 /* Puts what the plan says (NULL: nothing) into the layer's weight. */

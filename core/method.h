@@ -4,6 +4,7 @@
 #ifndef BG_CORE_METHOD_H
 #define BG_CORE_METHOD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/options.h"
@@ -30,6 +31,7 @@ struct bg_range_method {
 struct bg_update_moment {
     double lr;           /* of this step, schedule applied */
     uint64_t seed, step; /* for stochastic methods */
+    bool last;           /* nothing may wait for a later step */
 };
 
 /* An update method moves one parameter by its gradient. It sees bg_param alone. */
@@ -41,7 +43,8 @@ struct bg_update_method {
     double (*state_bytes)(const void *options);
     /* Integer methods: makes the weights what the method moves (core/store.h), in the plan's `bits`
      * (0 = it does not say); `resumed`: they must be so already. NULL: moves f32 values, any
-     * parameter's. Options of a method that has this begin with the optimizer's. */
+     * parameter's. Options of a method that has this begin with struct bg_integer_options, of all
+     * others with struct bg_optimizer (both of policies/step.h). */
     enum bg_status (*prepare)(const void *options, struct bg_param *param, int bits, bool resumed);
     /* Integer methods: is this weight one that they move? NULL: weights of 2 bits and more. */
     bool (*moves)(const void *options, const struct bg_param *param);

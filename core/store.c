@@ -137,6 +137,12 @@ int32_t bg_store_half(const struct bg_store *store, int r)
     return store->spec.half && r > 0 ? 1 << (r - 1) : 0;
 }
 
+int64_t bg_store_total(const struct bg_store *store, int64_t index, int r)
+{
+    return bg_store_code(store, index) * ((int64_t)1 << r) + bg_store_below(store, index) -
+           bg_store_half(store, r);
+}
+
 int bg_store_buffer_bits(const struct bg_store *store, int r)
 {
     return store->spec.buffer + r - store->spec.low;

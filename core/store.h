@@ -119,6 +119,8 @@ int32_t bg_store_code(const struct bg_store *store, int64_t index);
 int32_t bg_store_below(const struct bg_store *store, int64_t index);
 void bg_store_set(struct bg_store *store, int64_t index, int32_t code, int32_t below);
 int32_t bg_store_half(const struct bg_store *store, int r); /* o */
+/* T - o (buffers: T) with r bits below: the real value in units of the last of them. */
+int64_t bg_store_total(const struct bg_store *store, int64_t index, int r);
 int bg_store_buffer_bits(const struct bg_store *store,
                          int r); /* overlap is what it was made with */
 /* Numbers of a hostile file: codes outside the grid, residuals outside their bits. */
@@ -137,7 +139,7 @@ void bg_store_refit(struct bg_param *param);
 
 /* Buffers that may move: one bit more below the weight (k = 1), or less (k = -1: the last one is
  * rounded away, half to even, and counted when it was 1), in all channels that stay between `least`
- * and `most` bits of buffer. */
+ * and `most` bits of buffer. Integer momentum, which counts 1/16 of the last bit, is cut to it. */
 void bg_store_widen(struct bg_store *store, int k, int least, int most);
 
 /* Bytes that hold a parameter's state, whatever it is made of. */

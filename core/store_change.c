@@ -17,12 +17,6 @@ struct channel {
     int zeros; /* that all totals of the channel end in; 63 = all are 0 */
 };
 
-static int64_t total_of(const struct bg_store *store, int64_t index, int r)
-{
-    return bg_store_code(store, index) * ((int64_t)1 << r) + bg_store_below(store, index) -
-           bg_store_half(store, r);
-}
-
 /* Code and bits below of one weight, as large as they come. Exact only where enough of its last
  * bits are 0. */
 static void cut(const struct channel *channel, int64_t index, int k, int64_t out[2])
@@ -31,7 +25,7 @@ static void cut(const struct channel *channel, int64_t index, int k, int64_t out
     const struct bg_store *from = change->from;
     const bool buffer = from->spec.form == BG_STORE_BUFFER;
     const int low = change->to.low, p = channel->r + k, up = p < 0 ? -p : 0, at = p + up;
-    const int64_t v = total_of(from, index, channel->r) * ((int64_t)1 << up);
+    const int64_t v = bg_store_total(from, index, channel->r) * ((int64_t)1 << up);
     const int64_t half = change->to.half && at > 0 ? (int64_t)1 << (at - 1) : 0;
     const int64_t code = bg_store_code(from, index), step = (int64_t)1 << (k < 0 ? -k : k);
     int64_t rest = 0;
@@ -75,7 +69,7 @@ static int zeros_of(const struct channel *channel)
     uint64_t bits = 0;
 
     for (int64_t i = channel->first; i < channel->first + channel->each; i++)
-        bits |= (uint64_t)total_of(channel->change->from, i, channel->r);
+        bits |= (uint64_t)bg_store_total(channel->change->from, i, channel->r);
     return bits == 0 ? 63 : __builtin_ctzll(bits);
 }
 

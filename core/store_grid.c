@@ -5,17 +5,11 @@
 #include "core/integer_update.h"
 #include "core/store.h"
 
-static int64_t total_of(const struct bg_store *store, int64_t index, int r)
-{
-    return bg_store_code(store, index) * ((int64_t)1 << r) + bg_store_below(store, index) -
-           bg_store_half(store, r);
-}
-
 /* Weight and what is below it on the channel's grid of 2^k. A buffer takes what is cut off its
  * weight; with a finer grid it stays as it is, and the next check moves what it holds too much. */
 static struct bg_buffer moved(const struct bg_store *store, int64_t index, int r, int k)
 {
-    const int64_t total = total_of(store, index, r) + bg_store_half(store, r + k);
+    const int64_t total = bg_store_total(store, index, r) + bg_store_half(store, r + k);
     const struct bg_buffer from = {.weight = bg_store_code(store, index),
                                    .sum = bg_store_below(store, index)};
 
@@ -111,6 +105,16 @@ static int32_t rescaled(struct bg_store *store, int32_t below, int k)
     return (int32_t)bg_tune_bits(below, 1, BG_TUNE_NEAREST);
 }
 
+/* s16 momentum of a channel in 1/16 of a last bit that is 2^-k of the one before: cut and held as
+ * core/store_change.c does it. */
+static void follow(struct bg_store *store, int64_t first, int64_t each, int k)
+{
+    int16_t *momentum = store->momentum;
+
+    for (int64_t i = first; store->spec.momentum == BG_STORE_MOMENTUM_S16 && i < first + each; i++)
+        momentum[i] = (int16_t)fmin(fmax(trunc(ldexp(momentum[i], k)), -32767), 32767);
+}
+
 void bg_store_widen(struct bg_store *store, int k, int least, int most)
 {
     const int64_t each = store->count / store->channels;
@@ -126,6 +130,7 @@ void bg_store_widen(struct bg_store *store, int k, int least, int most)
             store->saturated += held != now;
             bg_store_set(store, i, bg_store_code(store, i), held);
         }
+        follow(store, c * each, each, k);
         store->shift[c] = (uint8_t)to;
     }
 }

@@ -58,7 +58,9 @@ const struct bg_option bg_profile_table[] = {
     {"batches", BG_OPT_INT, PROFILE(batches), "32", 0, 1e6, NULL,
      "gradient batches at fixed weights; 0 = none"},
     {"cycles", BG_OPT_INT, PROFILE(cycles), "0", 0, 1000, NULL,
-     "cycles of weight displacement from the trained weights; 0 = only along training"},
+     "cycles of weight displacement from the trained weights, trained as by `train`; in rounds "
+     "after "
+     "the first, weights in integers move by finetune's update; 0 = only along training"},
     {"steps", BG_OPT_INT, PROFILE(steps), "0", 0, 1e9, NULL, "steps of one cycle; 0 = an epoch"},
     {"reset", BG_OPT_BOOL, PROFILE(reset), "false", 0, 0, NULL,
      "every cycle starts again from the trained weights"},

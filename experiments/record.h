@@ -287,10 +287,10 @@ BG_MUST enum bg_status bg_record_read_updates(struct bg_record *record, struct b
  * false when there are none). Counts are NaN where they are not known. */
 struct bg_update_sum {
     int method, weight_bits, below_bits; /* of the last row */
-    bool counted;
+    bool counted;   /* some epoch's counts are known; those of these epochs, NaN without: */
     double weights; /* of the layers summed */
     double updates, written, lost, saturated;
-    double mean_step; /* in units of the weight's step */
+    double mean_step; /* of all epochs, in units of the weight's step */
 };
 bool bg_record_sum_updates(const struct bg_record *record, enum bg_updated stage, int layer,
                            struct bg_update_sum *out);

@@ -125,15 +125,30 @@ out:
     return rc;
 }
 
+/* Others index and shift by some of these. */
+static int64_t most_of(const struct bg_record *record, int column)
+{
+    switch (column) {
+    case BG_UPDATE_STAGE:
+        return BG_UPDATED - 1;
+    case BG_UPDATE_METHOD:
+        return record->update_methods - 1;
+    case BG_UPDATE_WEIGHT_BITS:
+        return BG_BITS_MAX;
+    case BG_UPDATE_BELOW_BITS:
+        return BG_STORE_LOW_MAX;
+    default:
+        return MOST;
+    }
+}
+
 static enum bg_status check_row(const struct bg_record *record, const union bg_cell *row, int64_t r)
 {
     const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
 
     for (int i = BG_UPDATE_STAGE; i < BG_UPDATE_END; i++) {
         const bool known = i < BG_UPDATE_WRITTEN || i > BG_UPDATE_BEYOND;
-        const int64_t most = i == BG_UPDATE_STAGE    ? BG_UPDATED - 1
-                             : i == BG_UPDATE_METHOD ? record->update_methods - 1
-                                                     : MOST;
+        const int64_t most = most_of(record, i);
         if (table->column[i].type == BG_H5_F64)
             continue;
         if (row[i].integer < (known ? 0 : -1) || row[i].integer > most)
@@ -189,23 +204,22 @@ out:
     return rc;
 }
 
-/* In f64: a file's counts may add up to more than an integer holds. */
+/* In f64: a file's counts may add up to more than an integer holds. A layer that had an f32 master
+ * in some epochs of the stage counts in the others alone. */
 static void add(struct bg_update_sum *sum, const union bg_cell *row)
 {
-    const double updates = (double)row[BG_UPDATE_UPDATES].integer;
-
     sum->method = (int)row[BG_UPDATE_METHOD].integer;
     sum->weight_bits = (int)row[BG_UPDATE_WEIGHT_BITS].integer;
     sum->below_bits = (int)row[BG_UPDATE_BELOW_BITS].integer;
-    sum->counted = row[BG_UPDATE_WRITTEN].integer >= 0;
-    sum->updates += updates;
+    if (row[BG_UPDATE_WRITTEN].integer < 0)
+        return;
+    sum->counted = true;
+    sum->updates += (double)row[BG_UPDATE_UPDATES].integer;
     sum->written += (double)row[BG_UPDATE_WRITTEN].integer;
     sum->lost += (double)row[BG_UPDATE_LOST].integer;
     sum->saturated += (double)row[BG_UPDATE_SATURATED].integer;
-    sum->mean_step += row[BG_UPDATE_MEAN_STEP].real * updates;
 }
 
-/* Weights of a layer that count; all of them when `layer` is one. */
 static double weights_of(const struct bg_record *record, enum bg_updated stage, int layer)
 {
     const struct bg_table *table = &record->table[BG_TABLE_MEMORY];
@@ -213,10 +227,26 @@ static double weights_of(const struct bg_record *record, enum bg_updated stage, 
 
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
-        if (row[BG_MEMORY_STAGE].integer == (int64_t)stage &&
-            (layer < 0 ? row[BG_MEMORY_INTEGER].integer == 1
-                       : row[BG_MEMORY_LAYER].integer == layer))
+        if (row[BG_MEMORY_STAGE].integer == (int64_t)stage && row[BG_MEMORY_LAYER].integer == layer)
             sum += (double)row[BG_MEMORY_WEIGHTS].integer;
+    }
+    return sum;
+}
+
+/* Of all layers with an epoch that counts, whatever they are at the end of the stage. */
+static double counted_weights(const struct bg_record *record, enum bg_updated stage)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
+    double sum = 0;
+
+    for (int layer = 0; layer < record->layers; layer++) {
+        bool counts = false;
+        for (int64_t r = 0; r < table->rows && !counts; r++) {
+            const union bg_cell *row = bg_table_row(table, r);
+            counts = row[BG_UPDATE_STAGE].integer == (int64_t)stage &&
+                     row[BG_UPDATE_LAYER].integer == layer && row[BG_UPDATE_WRITTEN].integer >= 0;
+        }
+        sum += counts ? weights_of(record, stage, layer) : 0;
     }
     return sum;
 }
@@ -225,9 +255,11 @@ bool bg_record_sum_updates(const struct bg_record *record, enum bg_updated stage
                            struct bg_update_sum *out)
 {
     const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
+    double all = 0;
     bool any = false;
 
-    *out = (struct bg_update_sum){.weights = weights_of(record, stage, layer)};
+    *out = (struct bg_update_sum){.weights = layer < 0 ? counted_weights(record, stage)
+                                                       : weights_of(record, stage, layer)};
     for (int64_t r = 0; r < table->rows; r++) {
         const union bg_cell *row = bg_table_row(table, r);
         const bool wanted =
@@ -235,11 +267,13 @@ bool bg_record_sum_updates(const struct bg_record *record, enum bg_updated stage
         if (row[BG_UPDATE_STAGE].integer != (int64_t)stage || !wanted)
             continue;
         add(out, row);
+        all += (double)row[BG_UPDATE_UPDATES].integer;
+        out->mean_step += row[BG_UPDATE_MEAN_STEP].real * (double)row[BG_UPDATE_UPDATES].integer;
         any = true;
     }
     if (!out->counted)
         out->written = out->lost = out->saturated = (double)NAN;
-    out->mean_step /= out->updates > 0 ? out->updates : 1;
+    out->mean_step /= all > 0 ? all : 1;
     return any;
 }
 

@@ -2,6 +2,7 @@
  * displacement over cycles of further training, when asked, and the measures of the recipe. The
  * network is as before afterwards. */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/log.h"
 #include "experiments/run.h"
@@ -29,14 +30,32 @@ out:
     return rc;
 }
 
+/* Cycles train as the train stage does. In a later round weights in integers are such as finetune's
+ * method and its options have them, which those of train need not be able to take over. */
+static struct bg_train_options cycle_options(const struct bg_run *run)
+{
+    const struct bg_train_options *finetune = &run->recipe->finetune;
+    struct bg_train_options out = run->recipe->train;
+    struct bg_store_bytes integers, masters;
+
+    bg_trainer_bytes(run->net->graph, &integers, &masters);
+    if (bg_record_rounds(&run->record) < 2 || integers.weights == 0)
+        return out;
+    memcpy(out.update, finetune->update, sizeof out.update);
+    out.update_options = finetune->update_options;
+    out.updates = finetune->updates;
+    return out;
+}
+
 static enum bg_status displacement(struct bg_run *run, struct bg_profile *profile)
 {
     const struct bg_profile_options *options = &run->recipe->profile;
+    const struct bg_train_options train = cycle_options(run);
     struct bg_source *source = NULL;
     enum bg_status rc = BG_OK;
 
     TRY(bg_run_source(run, BG_PART_TRAIN, run->recipe->train.batch, true, &source));
-    TRY(bg_trainer_profile_displacement(run->trainer, &run->recipe->train, source, options->cycles,
+    TRY(bg_trainer_profile_displacement(run->trainer, &train, source, options->cycles,
                                         options->steps, options->reset, profile));
     bg_log(BG_LOG_INFO, "profile: weight displacement over %lld cycles",
            (long long)options->cycles);

@@ -56,13 +56,20 @@ void bg_moves_begin(struct bg_move_state *state, const struct bg_param *param)
     counts_of(param, state->base);
 }
 
+/* Of the channel that has most: grids and points that move leave channels different ones. */
 static int below_of(const struct bg_store *store)
 {
+    int most = 0;
+
     if (store == NULL)
         return 0;
     if (store->spec.form == BG_STORE_KAHAN)
         return 16;
-    return store->spec.form == BG_STORE_SPLIT ? store->spec.low : store->spec.buffer;
+    if (store->spec.form == BG_STORE_FLOAT)
+        return store->spec.buffer;
+    for (int64_t c = 0; c < store->channels; c++)
+        most = store->shift[c] > most ? store->shift[c] : most;
+    return store->spec.form == BG_STORE_SPLIT ? most : bg_store_buffer_bits(store, most);
 }
 
 void bg_moves_take(const struct bg_move_state *state, const struct bg_param *param,
@@ -144,15 +151,21 @@ static void add(struct bg_moves *now, double ratio, double lr)
     now->octave[1 - exponent < BG_MOVE_OCTAVES ? 1 - exponent : BG_MOVE_OCTAVES - 1]++;
 }
 
+/* Is the learning rate in the momentum? */
+static bool is_folded(const struct bg_move_call *call)
+{
+    const struct bg_integer_options *integer = call->options; /* core/method.h, prepare */
+
+    return call->method->prepare != NULL &&
+           (integer->quantise == 1 || integer->momentum_format == BG_STORE_MOMENTUM_S16);
+}
+
 static void sample(struct bg_moves *now, const struct bg_param *param,
                    const struct bg_move_call *call)
 {
-    const struct bg_integer_options *integer =
-        call->method->prepare == NULL ? NULL : (const struct bg_integer_options *)call->options;
-    const bool folded = integer != NULL && (integer->quantise == 1 ||
-                                            integer->momentum_format == BG_STORE_MOMENTUM_S16);
+    const bool folded = is_folded(call);
     const int64_t count = bg_tensor_count(&param->value);
-    const int64_t each = count > BG_MOVE_SAMPLE ? count / BG_MOVE_SAMPLE : 1;
+    const int64_t each = count > BG_MOVE_SAMPLE ? (count + BG_MOVE_SAMPLE - 1) / BG_MOVE_SAMPLE : 1;
     const struct bg_grid *grid = param->quantizer == NULL ? NULL : &param->quantizer->grid;
     const int64_t row = grid == NULL ? count : count / grid->channels;
     const int64_t first = (int64_t)(bg_rng_hash(call->moment->step, param->name) % (uint64_t)each);

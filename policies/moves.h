@@ -20,7 +20,8 @@
 struct bg_moves {
     const char *method;
     int weight_bits; /* 0 = no grid */
-    int below_bits;  /* residual; buffer with its sign; 16 of Kahan's sum; 0 = none or f32 master */
+    int below_bits;  /* residual; buffer with its sign (of the channel with most); 16 of Kahan's
+                        sum; 0 = none or f32 master */
     bool counted;    /* written, lost and saturated are known: the weights are integers */
     int64_t updates; /* weights times steps */
     int64_t written, lost, saturated, beyond, kept; /* as in core/store.h */

@@ -21,6 +21,7 @@ enum bg_status bg_integer_prepare(const struct bg_integer_options *options, stru
     struct bg_hold hold = {.spec = *spec,
                            .headroom = options->headroom,
                            .power_of_two = options->grid != BG_STEP_FIXED,
+                           .takes_grid = options->grid == BG_STEP_REFIT,
                            .resumed = resumed};
 
     if (options->grid == BG_STEP_REFIT && (spec->form != BG_STORE_SPLIT || spec->low == 0))

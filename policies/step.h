@@ -15,6 +15,7 @@ struct bg_optimizer {
     bool nesterov;
 };
 
+/* First in the options of every method that prepares weights (core/method.h). */
 struct bg_integer_options {
     struct bg_optimizer optimizer;
     int quantise;        /* 0 = the optimizer's step, 1 = the scaled gradient */

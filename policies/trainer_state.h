@@ -93,6 +93,7 @@ struct bg_trainer_run {
     int *of_param;                                       /* of each parameter, owned */
     struct bg_stream stream;
     int64_t steps_per_epoch;
+    int64_t end;  /* steps after which nothing may wait for a later one; 0 = never */
     bool observe; /* programs that can serve an observer */
     bool counts;  /* what updates do goes to trainer->moving */
 };

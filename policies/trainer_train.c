@@ -60,7 +60,8 @@ enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step, int
     const struct bg_tensor *logits = NULL;
     double lr = bg_train_lr(run->options, schedule_step, run->steps_per_epoch);
     uint64_t seed = run->trainer->config.seed;
-    struct bg_update_moment update = {.lr = lr, .seed = seed, .step = (uint64_t)step};
+    struct bg_update_moment update = {
+        .lr = lr, .seed = seed, .step = (uint64_t)step, .last = step + 1 == run->end};
     struct bg_run_moment moment = {.flags = BG_RUN_UPDATE_BN | BG_RUN_OBSERVE,
                                    .seed = seed,
                                    .step = (uint64_t)step,
@@ -270,10 +271,11 @@ enum bg_status bg_trainer_train(struct bg_trainer *trainer, const struct bg_trai
     TRY(bg_trainer_run_begin(&stage.run, trainer, options, train));
     TRY(bg_product(options->epochs, stage.run.steps_per_epoch, &stage.total));
     TRY(begin(&stage));
+    stage.run.end = stage_end(&stage);
     for (;;) {
         if (epoch_is_full(&stage))
             TRY(end_epoch(&stage));
-        if (state->step >= stage_end(&stage))
+        if (state->step >= stage.run.end)
             break;
         if (stage.run.stream.started && bg_stop_requested())
             FAIL(BG_E_INTERRUPTED, "training stopped on request after step %lld of %lld",

@@ -42,7 +42,7 @@ static const struct bg_option table[] = {
      .max = 65536,
      .help = "steps whose rounded moves are summed before one write, micro batches of one batch: "
              "weights stand still in between; lr is each step's, so divide it by their number for "
-             "their mean"},
+             "their mean; what is summed at a stage's end, or before a selection, is written then"},
     {.key = "sum_bits",
      .type = BG_OPT_INT,
      .offset = offsetof(struct residual_options, sum_bits),
@@ -81,7 +81,7 @@ static enum bg_status update(const void *options, struct bg_param *param,
     const struct residual_options *o = options;
     struct bg_store_step step = bg_integer_step_of(&o->integer, moment, decay);
     step.tune = (enum bg_tune)o->tune;
-    step.check = (moment->step + 1) % (uint64_t)o->gradients == 0;
+    step.check = moment->last || (moment->step + 1) % (uint64_t)o->gradients == 0;
     return bg_integer_move(param, &step);
 }
 

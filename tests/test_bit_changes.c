@@ -453,3 +453,76 @@ Test(bit_changes, thresholds_and_kahan_go_on_too)
     OK(bg_store_valid(weight(&f)->store, &weight(&f)->quantizer->grid, "w"));
     take_down(&f);
 }
+
+/* 5 steps an epoch, 4 gradients a write: of the 5th the store would keep a sum that other options
+ * have no place for. The last step of a stage writes it, however it ends. */
+Test(bit_changes, nothing_waits_when_a_stage_ends)
+{
+    static struct fixture f;
+    struct bg_train_state state = {0};
+    double values[COUNT];
+    for (int epochs = 1; epochs <= 2; epochs++) {
+        char yaml[160];
+        snprintf(yaml, sizeof yaml,
+                 "{epochs: %d, lr: 0.02, update: residual, options: {bits: 12, gradients: 4, "
+                 "sum_bits: 3}}",
+                 epochs);
+        make(&f, "fc w=s8 a=u8\n");
+        state = (struct bg_train_state){0};
+        OK(train(&f, yaml, &state));
+        for (int i = 0; i < COUNT; i++)
+            cr_assert(weight(&f)->store->sum[i] == 0);
+        cr_assert(weight(&f)->store->written > 0);
+        read_values(&f, values);
+        state = (struct bg_train_state){0};
+        OK(train(&f, "{epochs: 0, update: residual, options: {bits: 12}}", &state));
+        cr_assert(weight(&f)->store->sum == NULL);
+        expect_values(&f, values);
+        take_down(&f);
+    }
+}
+
+/* An equal store on a grid of other steps is encoded anew; steps that are powers of two are taken
+ * over, and a grid that moves takes any. */
+Test(bit_changes, a_grid_of_powers_of_two_is_made_where_it_is_asked_for)
+{
+    static const char *const cases[][3] = {
+        {"{epochs: 2, lr: 0.02, update: threshold, options: {bits: 16}}",
+         "{epochs: 0, lr: 0.02, update: threshold, options: {bits: 16, form: fixed}}",
+         "{epochs: 0, update: threshold, options: {bits: 16}}"},
+        {"{epochs: 2, lr: 0.02, update: threshold, options: {bits: 16}}",
+         "{epochs: 0, lr: 0.02, update: threshold, options: {bits: 16, form: dynamic}}",
+         "{epochs: 0, update: threshold, options: {bits: 16}}"},
+        {"{epochs: 2, lr: 0.02, update: residual, options: {bits: 12}}",
+         "{epochs: 0, lr: 0.02, update: residual, options: {bits: 12, grid: power-of-two}}",
+         "{epochs: 0, update: residual, options: {bits: 12}}"}};
+    static struct fixture f;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct bg_train_state state = {0};
+        float before[COUNT], after[COUNT];
+        double values[COUNT];
+        make(&f, "fc w=s8 a=u8\n");
+        OK(train(&f, cases[k][0], &state));
+        bg_param_read(weight(&f), 0, COUNT, before);
+        for (int again = 0; again < 2; again++) {
+            state = (struct bg_train_state){0};
+            OK(train(&f, cases[k][1], &state));
+            for (int64_t c = 0; c < weight(&f)->quantizer->grid.channels; c++) {
+                int exponent;
+                cr_assert(frexpf(weight(&f)->quantizer->grid.scale[c], &exponent) == 0.5f);
+            }
+            if (again)
+                expect_values(&f, values); /* what it wants is there: nothing changes */
+            read_values(&f, values);
+        }
+        bg_param_read(weight(&f), 0, COUNT, after);
+        for (int i = 0; i < COUNT; i++) /* at least 12 bits below: half of the last, and f32 */
+            cr_assert(fabsf(before[i] - after[i]) <
+                      weight(&f)->quantizer->grid.scale[i / (COUNT / OUT)] * 0x1p-12f);
+        read_values(&f, values);
+        state = (struct bg_train_state){0};
+        OK(train(&f, cases[k][2], &state)); /* any steps do */
+        expect_values(&f, values);
+        take_down(&f);
+    }
+}

@@ -354,3 +354,52 @@ Test(moves, a_file_with_counts_that_cannot_be_is_refused)
     take_down(&f);
     cr_assert(unlink(path) == 0 && rmdir(dir) == 0);
 }
+
+/* Channels of a grid that refits gain or lose bits below: the record says what the one with
+ * most has, not what the method began with. Buffers count with their sign. */
+Test(moves, bits_below_are_those_of_the_widest_channel)
+{
+    static const struct {
+        const char *options;
+        int shift, below;
+    } cases[] = {{"{epochs: 0, update: residual, options: {bits: 6, grid: refit}}", 10, 10},
+                 {"{epochs: 0, update: residual, options: {bits: 6, grid: refit}}", 4, 6},
+                 {"{epochs: 0, update: threshold, options: {bits: 12, form: dynamic}}", 11, 15},
+                 {"{epochs: 0, update: threshold, options: {bits: 12, form: dynamic}}", 2, 12}};
+    static struct fixture f;
+    for (int i = 0; i < 4; i++) {
+        const struct bg_move_state state = {0};
+        struct bg_train_state at = {0};
+        struct bg_moves moves;
+        make(&f, "fc w=s5 a=u8\n");
+        OK(train(&f, cases[i].options, &at, false));
+        weight(&f)->store->shift[2] = (uint8_t)cases[i].shift;
+        bg_moves_take(&state, weight(&f), &moves);
+        cr_assert(moves.below_bits == cases[i].below, "%d: %d", i, moves.below_bits);
+        take_down(&f);
+    }
+}
+
+/* Larger layers give no more than BG_MOVE_SAMPLE weights and no fewer than
+ * half as many. */
+Test(moves, a_sample_is_never_larger_than_it_may_be)
+{
+    static float grad[2100];
+    const struct bg_update_moment moment = {.lr = 1};
+    const struct bg_update_method *sgd = NULL;
+    double options[8] = {0};
+    for (int i = 0; bg_update_methods[i]; i++)
+        if (!strcmp(bg_update_methods[i]->name, "sgd"))
+            sgd = bg_update_methods[i];
+    const struct bg_move_call call = {
+        .method = sgd, .options = options, .moment = &moment, .sample = true};
+    for (int64_t count = 500; count <= 2100; count++) {
+        struct bg_move_state state = {.now = {.unit = 1}};
+        struct bg_param param = {.name = "w", .kind = BG_PARAM_WEIGHT};
+        param.value = param.grad = (struct bg_tensor){
+            .dtype = BG_F32, .shape = {.rank = 2, .dims = {1, count}}, .data = grad};
+        bg_moves_count(&state, &param, &call);
+        cr_assert(state.now.sampled <= BG_MOVE_SAMPLE && state.now.sampled >= 256, "%d: %d",
+                  (int)count, (int)state.now.sampled);
+    }
+}

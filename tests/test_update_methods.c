@@ -139,7 +139,7 @@ Test(residual_method, refuses_sums_that_cannot_be)
               BG_OK);
     update_make(&f, &(struct bg_store_spec){.bits = 8, .low = 8}, 1, 1.0f);
     update_choose(&f, "residual", "{sum_bits: 2}");
-    cr_assert(f.method->prepare(f.options, &f.param, 8, false) == BG_E_USAGE);
+    cr_assert(f.method->prepare(f.options, &f.param, 8, false) == BG_E_RANGE);
     cr_assert_str_eq(bg_error(), "w: sum_bits: 2 without a sum: gradients is 1");
     f.param.store->spec.gradients = 0;
     update_take_down(&f);
@@ -456,4 +456,26 @@ Test(threshold_method, narrower_buffers_round_half_to_even_and_count)
     bg_store_widen(f.param.store, -1, 7, 24);
     cr_assert(f.param.store->shift[0] == 3, "7 bits are the least");
     update_take_down(&f);
+}
+
+/* s16 momentum counts 1/16 of the last bit: its real value stays, cut towards zero, and what 16
+ * bits cannot be is held. */
+Test(threshold_method, integer_momentum_follows_the_width)
+{
+    static const int before[6] = {7, -7, 8, 20000, -20000, 0};
+    static const int after[3][6] = {
+        {14, -14, 16, 32767, -32767, 0}, {7, -7, 8, 16383, -16383, 0}, {3, -3, 4, 8191, -8191, 0}};
+    struct bg_store_spec spec = dynamic;
+    struct bg_store *store = NULL;
+    spec.momentum = BG_STORE_MOMENTUM_S16;
+    OK(bg_store_make(&store, &spec, 6, 1));
+    for (int i = 0; i < 6; i++)
+        ((int16_t *)store->momentum)[i] = (int16_t)before[i];
+    for (int k = 0; k < 3; k++) {
+        bg_store_widen(store, k == 0 ? 1 : -1, 4, 24);
+        for (int i = 0; i < 6; i++)
+            cr_assert(((int16_t *)store->momentum)[i] == after[k][i], "%d %d: %d", k, i,
+                      ((int16_t *)store->momentum)[i]);
+    }
+    bg_store_free(store);
 }

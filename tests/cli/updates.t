@@ -118,6 +118,37 @@ err: bitgrad: warning: select: conv1: more than 1 % of its steps stopped at the 
 err: bitgrad: warning: select: conv2: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
 err: bitgrad: warning: select: fc: more than 1 % of its steps stopped at the grid's end: it needs headroom, residual bits do not help
 
+# A grid that was re-fitted has left channels more bits than the method began with: those count.
+$ bitgrad run ${RECIPES}/tiny.yaml --out refitted stages='[train, select, finetune]' quantize.weight_bits=8 quantize.activation_bits=8 train.update=residual 'train.options={bits: 10, grid: refit, refit_every: 2}' train.epochs=6 train.lr=0.2 select.policy=uniform select.search=count 'select.residual={most: 4}' finetune.update=residual 'finetune.options={grid: refit}' report.figures=false -q > /dev/null; grep -o '^[a-z0-9]* .w=s[0-9]*\|residual:[0-9]*' refitted/plan.txt | paste -d' ' - -; bitgrad select refitted 2> /dev/null | sed -n '/^requant/,$p' | cmp - refitted/plan.txt
+out: conv1  w=s8 residual:11
+out: conv2  w=s4 residual:16
+out: fc  w=s8 residual:12
+
+# A layer that had integers in one epoch and an f32 master in the next counts in the first alone: 8 steps, not 16; and its weights count.
+$ bitgrad run ${RECIPES}/tiny.yaml --out part stages='[train, profile, select, finetune]' report.figures=false select.search=count select.count=2 select.second_bits=1 select.every=1 select.pin_first=false select.pin_last=false 'select.progress=[2, 1]' finetune.epochs=2 finetune.update=residual -q > /dev/null 2>&1; grep -o '^[a-z0-9]* .w=s[0-9]*' part/plan.txt; python3 -c 'import json; u = json.load(open("part/result.json"))["updates"]["finetune"]; x = {l["layer"]: l for l in u["layers"]}; part = lambda l: round(l["writes_per_weight"] / l["writes_per_weight_and_step"]); print([part(x[n]) for n in ("conv1", "conv2", "fc")], abs(sum(x[n]["writes_per_weight"] * w for n, w in (("conv1", 54), ("conv2", 432), ("fc", 32))) / 518 - u["integer"]["writes_per_weight"]) < 1e-9, x["fc"]["method"], x["fc"]["lost"] >= 0)'
+out: conv1  w=s2
+out: conv2  w=s1
+out: fc  w=s1
+out: [16, 8, 8] True sgd True
+
+# What a sum of gradients holds at the end of a stage (24 steps, 5 to a write) or before a selection is written then: other options can follow. A killed run comes to the same.
+$ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" quantize.weight_bits=8 quantize.activation_bits=8 report.figures=false train.update=residual "train.options={bits: 12, gradients: 5, sum_bits: 2}" select.policy=uniform select.search=count select.every=1 "select.residual={least: 12}" finetune.epochs=2 "finetune.updates={residual: {gradients: 3}}" checkpoint.every_steps=1 "$@"\n' > sums; bash sums --out s1 -q > /dev/null 2>&1; echo $?; kill_at 'train: epoch 2' bash sums --out s2; kill_at 'finetune: epoch 1' bash sums --out s2; bash sums --out s2 -q > /dev/null 2>&1; bitgrad diff s1 s2
+out: 0
+out: equal
+
+# Cycles of displacement in a later round train integers such as finetune has them, with bits that those of train would drop.
+$ for o in 'residual {bits: 8, gradients: 3} {bits: 12, split: floor}' 'threshold {bits: 12} {bits: 16}'; do m=${o%% *}; t=${o#* }; bitgrad run ${RECIPES}/tiny.yaml --out cycles stages='[train, profile, select, finetune]' report.figures=false quantize.weight_bits=8 quantize.activation_bits=8 profile.cycles=1 select.policy=weight-displacement select.every=1 finetune.epochs=2 train.update=$m "train.options=${t%%\} *}}" finetune.update=$m "finetune.options=${t#*\} }" -q > /dev/null; grep -c 'w=s[48]' cycles/plan.txt; rm -r cycles; done
+out: 3
+out: 3
+
+# Numbers of a run file by which others shift have limits.
+$ printf 'conv1 w=s8 a=u8 u=residual:9\nconv2 w=s5 a=u8 u=residual:11\nfc w=s6 a=u8 u=residual:13\n' > odd.txt; bitgrad run ${RECIPES}/tiny.yaml --out odd stages='[train, select]' quantize.plan=odd.txt select.plan=odd.txt train.epochs=2 report.figures=false -q > /dev/null; cp -r odd odd2; forge_numbers odd/run.h5 '8 5 6 8 5 6' '8 5 6 8 5 40'; bitgrad select odd
+err: bitgrad: odd/run.h5: updates/epochs/weight_bits: row 5 is 40, limits are 0 and 16
+exit: 65
+$ forge_numbers odd2/run.h5 '9 11 13 9 11 13' '9 11 13 9 11 25'; bitgrad select odd2
+err: bitgrad: odd2/run.h5: updates/epochs/below_bits: row 5 is 25, limits are 0 and 24
+exit: 65
+
 # Bits fall along fine-tuning, the residuals follow the recorded steps; a killed run comes to the same, and the record gives each plan again.
 $ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" report.figures=false profile.measures="[fisher, weight-error]" select.policy=fisher select.search=budget select.pin_first=false select.pin_last=false "select.budget={mean-weight-bits: 3}" select.every=1 "select.progress=[2, 1.5, 1]" finetune.epochs=3 "select.residual={}" checkpoint.every_steps=1 "$@"\n' > falling; bash falling --out f1 -q > /dev/null; kill_at 'select: selection 3' bash falling --out f2; kill_at 'finetune: epoch 3' bash falling --out f2; bash falling --out f2 -q > /dev/null; bitgrad diff f1 f2; bitgrad select f1 2> /dev/null | sed -n '/^requant/,$p' | cmp - f1/plan.txt; grep -c 'w=s[23]/channel .*u=residual' f1/plan.txt
 out: equal
