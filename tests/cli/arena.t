@@ -36,8 +36,12 @@ $ head -1 whole/cost.tsv; grep -c . whole/cost.tsv; grep '^fisher' whole/cost.ts
 out~ criterion.*reads.*passes
 out: 5
 out: 128
-$ python3 -c 'import json; a = json.load(open("whole/arena.json")); print(a["kind"], len(a["budgets"]), len(a["budgets"][0]["results"]))'
-out: arena 2 7
+$ tr -d ' \n' < whole/arena.json | grep -oE '"kind":"arena"|"results":\[|"by":"[a-z-]+"' | sort | uniq -c | sed 's/^ *//' | grep -E 'kind|results|fisher|random"'
+out: 3 "by":"fisher"
+out: 3 "by":"random"
+out: 3 "by":"reverse-fisher"
+out: 1 "kind":"arena"
+out: 2 "results":[
 
 # A finished one prints its summary again, by recipe or by directory.
 $ bash go --out whole -q > first; bitgrad arena whole -q > second; cmp first second

@@ -93,15 +93,16 @@ write_idx() {
 }
 
 # Puts other 64-bit numbers in the place of a row of them, which the file has once, and seals it.
-forge_numbers() {
-    python3 - "$@" <<'PYTHON'
-import hashlib, struct, sys
-path, old, new = sys.argv[1:]
-old, new = (struct.pack("<%dq" % len(n.split()), *map(int, n.split())) for n in (old, new))
-image = open(path, "rb").read()[512:]
-assert image.count(old) == 1, image.count(old)
-image = image.replace(old, new)
-block = "bitgrad file 1\nsha256 %s\nlength %d\n" % (hashlib.sha256(image).hexdigest(), len(image))
-open(path, "wb").write(block.encode().ljust(512, b"\0") + image)
-PYTHON
+forge_numbers() { # FILE "OLD ..." "NEW ...", each below 256
+    local numbers=() list n
+    for list in "$2" "$3"; do
+        numbers+=("$(for n in $list; do printf '\\x%02x\\x00\\x00\\x00\\x00\\x00\\x00\\x00' "$n"; done)")
+    done
+    tail -c +513 "$1" > forged
+    [ "$(grep -obUaP "${numbers[0]}" forged | wc -l)" = 1 ] || echo "not there once: $2"
+    sed -i "s/${numbers[0]}/${numbers[1]}/" forged
+    printf 'bitgrad file 1\nsha256 %s\nlength %d\n' "$(sha256sum < forged | cut -d' ' -f1)" "$(stat -c %s forged)" > "$1"
+    truncate -s 512 "$1"
+    cat forged >> "$1"
+    rm forged
 }
