@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Solves the 18 allocation problems of HAWQ-V3 with `bitgrad allocate` and compares every layer with the published bits.
 # Inputs, answers and their source: experiments/recipes/hawq-v3/. The last line counts: as published, better, worse.
-# Usage: scripts/check_hawq.sh [BITGRAD]
+# Usage: scripts/check_hawq.sh [BUILD]
 set -eu
 export LC_ALL=C
-bitgrad=${1:-build/release/bitgrad}
+bitgrad=${1:-build/release}/bitgrad
 data=$(cd "$(dirname "$0")/.." && pwd)/experiments/recipes/hawq-v3
 declare -A count=([published]=0 [better]=0 [worse]=0)
 spent=0

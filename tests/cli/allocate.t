@@ -226,6 +226,6 @@ $ bitgrad list allocators | grep -o '^[a-z][a-z-]*:' | tr '\n' ' '
 out: count: exact: greedy: prefix: threshold: 
 
 # HAWQ-V3's published allocations: 17 of 18 layer for layer, and the one of ResNet-50 at size 0.25 beaten.
-$ ${RECIPES}/../../scripts/check_hawq.sh bitgrad | awk '/better:|^[0-9]+ as/'
+$ ${RECIPES}/../../scripts/check_hawq.sh "$(dirname "$(command -v bitgrad)")" | awk '/better:|^[0-9]+ as/'
 out: resnet50  size        0.25     -0.83139    14.59814    14.65344  better: -0.82323 published; here stage3.unit6.conv1=8
 out: 17 as published, 1 better, 0 worse
