@@ -207,7 +207,7 @@ static bool rises(const struct builder *b, const struct item *item, int choice)
     for (int p = 0; p < item->layers; p++)
         for (int role = 0; role < 2; role++) {
             int layer = item->layer[p];
-            int bits = item->bits[2 * (choice * item->layers + p) + role];
+            const signed char bits = item->bits[2 * (choice * item->layers + p) + role];
             if (b->given[b->variable[2 * layer + role]] < 0 &&
                 (bits ? bits : 32) > bg_spec_bits(&b->frame->before->layer[layer].spec[role]))
                 return true;
