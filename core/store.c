@@ -62,6 +62,17 @@ void bg_store_free(struct bg_store *store)
     bg_free(store);
 }
 
+void bg_store_take_counts(struct bg_store *to, const struct bg_store *from)
+{
+    to->updates = from->updates;
+    to->written = from->written;
+    to->saturated = from->saturated;
+    to->lost = from->lost;
+    to->kept = from->kept;
+    to->beyond = from->beyond;
+    to->dropped = from->dropped;
+}
+
 void bg_store_assign(struct bg_store *to, const struct bg_store *from)
 {
     const size_t count = (size_t)from->count;
@@ -74,13 +85,7 @@ void bg_store_assign(struct bg_store *to, const struct bg_store *from)
     if (from->momentum != NULL)
         memcpy(to->momentum, from->momentum, count * (size_t)from->momentum_bytes);
     memcpy(to->shift, from->shift, (size_t)from->channels);
-    to->updates = from->updates;
-    to->written = from->written;
-    to->saturated = from->saturated;
-    to->lost = from->lost;
-    to->kept = from->kept;
-    to->beyond = from->beyond;
-    to->dropped = from->dropped;
+    bg_store_take_counts(to, from);
     memcpy(to->top, from->top, sizeof to->top);
 }
 

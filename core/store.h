@@ -78,6 +78,8 @@ BG_MUST enum bg_status bg_store_make(struct bg_store **out, const struct bg_stor
                                      int64_t count, int64_t channels);
 void bg_store_free(struct bg_store *store); /* takes NULL */
 BG_MUST enum bg_status bg_store_copy(struct bg_store **out, const struct bg_store *from);
+/* Counts of `from`, of whatever spec: they go on where its weights do. */
+void bg_store_take_counts(struct bg_store *to, const struct bg_store *from);
 /* Numbers and counts of `from`, whose spec and sizes are equal. */
 void bg_store_assign(struct bg_store *to, const struct bg_store *from);
 

@@ -237,13 +237,7 @@ enum bg_status bg_store_convert(const struct bg_store_change *change, float *sca
             TRY(convert(change, c, scale, store));
     take_momentum(change, scale, store);
     TRY(take_sum(change, scale, store));
-    store->updates = from->updates;
-    store->written = from->written;
-    store->saturated = from->saturated;
-    store->lost = from->lost;
-    store->kept = from->kept;
-    store->beyond = from->beyond;
-    store->dropped = from->dropped;
+    bg_store_take_counts(store, from);
     *out = store;
     store = NULL;
 out:
