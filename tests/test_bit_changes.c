@@ -11,14 +11,7 @@
 #include "core/mem.h"
 #include "core/rng.h"
 #include "core/store_change.h"
-#include "policies/select.h"
-#include "policies/trainer.h"
-
-#define OK(call_) cr_assert((call_) == BG_OK, "%s", bg_error())
-#define SAMPLES   40
-#define IN        7
-#define OUT       4
-#define COUNT     (IN * OUT)
+#include "tests/support_linear.h"
 
 static uint32_t word(int *at)
 {
@@ -204,128 +197,21 @@ Test(bit_changes, buffers_take_what_the_weight_loses)
     cr_assert(done > 1500, "%d", done);
 }
 
-/* One linear layer. */
-struct fixture {
-    struct bg_source source;
-    float images[SAMPLES * IN];
-    int32_t labels[SAMPLES];
-    int64_t at;
-    struct bg_net net;
-    struct bg_trainer *trainer;
-    void *range_options[2];
-};
-
-static enum bg_status start(struct bg_source *source, int64_t epoch, int64_t skip)
-{
-    (void)epoch;
-    ((struct fixture *)source->self)->at = skip * source->batch;
-    return BG_OK;
-}
-
-static enum bg_status next(struct bg_source *source, struct bg_batch *out)
-{
-    struct fixture *f = source->self;
-    *out = (struct bg_batch){.size = source->batch,
-                             .dtype = BG_F32,
-                             .images = f->images + f->at * IN,
-                             .labels = f->labels + f->at};
-    f->at += source->batch;
-    return BG_OK;
-}
-
-static enum bg_status apply(struct fixture *f, const char *plan_text)
-{
-    struct bg_quantize_options options = {.rounding = BG_ROUND_NEAREST};
-    struct bg_plan plan = {0};
-    struct bg_text errors;
-    enum bg_status rc = BG_OK;
-    bg_text_init(&errors, 1024);
-    for (int i = 0; i < 2; i++)
-        bg_free(f->range_options[i]);
-    OK(bg_range_choose(NULL, "min-max", "w", &options.weight_range, &f->range_options[0], &errors));
-    OK(bg_range_choose(NULL, "moving-average", "a", &options.activation_range, &f->range_options[1],
-                       &errors));
-    options.weight_range_options = f->range_options[0];
-    options.activation_range_options = f->range_options[1];
-    OK(bg_plan_parse(&plan, "plan", plan_text));
-    rc = bg_trainer_apply(f->trainer, &plan, &options);
-    bg_plan_free(&plan);
-    bg_text_free(&errors);
-    return rc;
-}
-
-static void make(struct fixture *f, const char *plan_text)
-{
-    const struct bg_sample_spec spec = {
-        .height = 1, .width = 1, .channels = IN, .classes = OUT, .dtype = BG_F32, .scale = 1};
-    const struct bg_rng noise = {.seed = 5, .stream = BG_STREAM_TEST};
-    struct bg_node *x = NULL;
-    memset(f, 0, sizeof *f);
-    for (int i = 0; i < SAMPLES; i++)
-        f->labels[i] = i % OUT;
-    for (int i = 0; i < SAMPLES * IN; i++)
-        f->images[i] = (float)bg_rng_normal(&noise, (uint64_t)i);
-    f->source = (struct bg_source){
-        .self = f, .spec = spec, .count = SAMPLES, .batch = 8, .start = start, .next = next};
-    f->net = (struct bg_net){.name = "one", .input = spec};
-    OK(bg_graph_create(&f->net.graph));
-    OK(bg_node_input(f->net.graph, "input", &spec, &x));
-    OK(bg_node_flatten(f->net.graph, "flat", x, &x));
-    OK(bg_node_linear(f->net.graph, "fc", x, OUT, true, &x));
-    f->net.output = x;
-    OK(bg_node_softmax_cross_entropy(f->net.graph, "loss", x, 0, &x));
-    bg_graph_initialise(f->net.graph, 1);
-    const struct bg_trainer_config config = {
-        .net = &f->net, .compute = BG_COMPUTE_EXACT, .seed = 1, .batch = 8, .eval_batch = 8};
-    OK(bg_trainer_create(&f->trainer, &config));
-    OK(apply(f, plan_text));
-}
-
-static void take_down(struct fixture *f)
-{
-    bg_trainer_destroy(f->trainer);
-    bg_graph_destroy(f->net.graph);
-    bg_free(f->range_options[0]);
-    bg_free(f->range_options[1]);
-}
-
-static struct bg_param *weight(const struct fixture *f)
-{
-    return bg_graph_layer_weight(f->net.graph, 0);
-}
-
-static enum bg_status train(struct fixture *f, const char *yaml, struct bg_train_state *state)
-{
-    struct bg_train_options options;
-    struct bg_document *document = NULL;
-    struct bg_text errors;
-    enum bg_status rc;
-    bg_text_init(&errors, 4096);
-    OK(bg_yaml_parse_text(&document, "test", yaml, strlen(yaml)));
-    cr_assert(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
-                              &options, &errors) == BG_OK,
-              "%s", bg_text_string(&errors));
-    rc = bg_trainer_train(f->trainer, &options, &f->source, NULL, state, NULL);
-    bg_text_free(&errors);
-    bg_document_free(document);
-    return rc;
-}
-
-static void read_values(const struct fixture *f, double *out)
+static void read_values(const struct linear_fixture *f, double *out)
 {
     for (int64_t i = 0; i < COUNT; i++)
-        out[i] = real_at(weight(f)->store, weight(f)->quantizer->grid.scale, i);
+        out[i] = real_at(linear_weight(f)->store, linear_weight(f)->quantizer->grid.scale, i);
 }
 
-static void expect_values(const struct fixture *f, const double *wanted)
+static void expect_values(const struct linear_fixture *f, const double *wanted)
 {
     double values[COUNT];
     read_values(f, values);
     cr_assert(!memcmp(values, wanted, sizeof values));
-    OK(bg_store_valid(weight(f)->store, &weight(f)->quantizer->grid, "w"));
+    OK(bg_store_valid(linear_weight(f)->store, &linear_weight(f)->quantizer->grid, "w"));
 }
 
-static void save(const struct fixture *f, const char *path)
+static void save(const struct linear_fixture *f, const char *path)
 {
     struct bg_h5 *file = NULL;
     OK(bg_h5_create(&file, path));
@@ -333,7 +219,7 @@ static void save(const struct fixture *f, const char *path)
     OK(bg_h5_close(file));
 }
 
-static void load(struct fixture *f, const char *path)
+static void load(struct linear_fixture *f, const char *path)
 {
     struct bg_h5 *file = NULL;
     OK(bg_h5_open(&file, path));
@@ -347,33 +233,35 @@ static void load(struct fixture *f, const char *path)
  * have named the method. */
 Test(bit_changes, training_goes_on_with_the_same_values)
 {
-    static struct fixture f, g;
+    static struct linear_fixture f, g;
     char dir[] = "/tmp/bitgrad-test-XXXXXX", path[64];
     double values[COUNT];
     cr_assert(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/net.h5", dir);
     for (int said = 0; said < 2; said++) {
         struct bg_train_state state = {0};
-        make(&f, said ? "fc w=s8 a=u8 u=residual:8\n" : "fc w=s8 a=u8\n");
-        OK(train(&f, TRAIN(3), &state));
+        linear_make(&f, said ? "fc w=s8 a=u8 u=residual:8\n" : "fc w=s8 a=u8\n");
+        OK(linear_train(&f, TRAIN(3), &state, NULL));
         read_values(&f, values);
-        OK(apply(&f, "fc w=s4 a=u8 u=residual:14\n"));
-        cr_assert(weight(&f)->store->spec.bits == 4 && weight(&f)->store->spec.low == 14);
-        cr_assert(weight(&f)->quantizer->grid.bits == 4 && !weight(&f)->value.data);
+        OK(linear_apply(&f, "fc w=s4 a=u8 u=residual:14\n"));
+        cr_assert(linear_weight(&f)->store->spec.bits == 4 &&
+                  linear_weight(&f)->store->spec.low == 14);
+        cr_assert(linear_weight(&f)->quantizer->grid.bits == 4 && !linear_weight(&f)->value.data);
         expect_values(&f, values);
         save(&f, path);
-        make(&g, "fc w=s4 a=u8 u=residual:14\n");
+        linear_make(&g, "fc w=s4 a=u8 u=residual:14\n");
         load(&g, path);
         expect_values(&g, values);
         state = (struct bg_train_state){0};
-        OK(train(&g, TRAIN(0), &state)); /* what the method finds is what it wants */
+        OK(linear_train(&g, TRAIN(0), &state, NULL)); /* what the method finds is what it wants */
         expect_values(&g, values);
-        OK(apply(&g, "fc w=s8 a=u8 u=residual:10\n"));
+        OK(linear_apply(&g, "fc w=s8 a=u8 u=residual:10\n"));
         expect_values(&g, values);
-        OK(train(&g, TRAIN(1), &state));
-        cr_assert(weight(&g)->store->spec.low == 10 && weight(&g)->store->updates == 20 * COUNT);
-        take_down(&f);
-        take_down(&g);
+        OK(linear_train(&g, TRAIN(1), &state, NULL));
+        cr_assert(linear_weight(&g)->store->spec.low == 10 &&
+                  linear_weight(&g)->store->updates == 20 * COUNT);
+        linear_take_down(&f);
+        linear_take_down(&g);
     }
     cr_assert(unlink(path) == 0 && rmdir(dir) == 0);
 }
@@ -386,79 +274,82 @@ Test(bit_changes, a_method_with_other_options_takes_the_values_as_they_are)
         "{epochs: 0, update: residual, options: {bits: 12, momentum_format: f32}}",
         "{epochs: 0, update: residual, options: {bits: 13, split: floor, momentum_format: s16}}",
         "{epochs: 0, update: residual, options: {bits: 9, split: nearest, grid: refit}}"};
-    static struct fixture f;
+    static struct linear_fixture f;
     struct bg_train_state state = {0};
     double values[COUNT];
-    make(&f, "fc w=s6 a=u8\n");
-    OK(train(&f, TRAIN(3), &state));
+    linear_make(&f, "fc w=s6 a=u8\n");
+    OK(linear_train(&f, TRAIN(3), &state, NULL));
     read_values(&f, values);
     for (int i = 0; i < 4; i++) {
         state = (struct bg_train_state){0};
-        OK(train(&f, options[i], &state));
+        OK(linear_train(&f, options[i], &state, NULL));
         expect_values(&f, values);
-        cr_assert((weight(&f)->state.data != NULL) == (i == 1 || i == 3));
+        cr_assert((linear_weight(&f)->state.data != NULL) == (i == 1 || i == 3));
     }
-    cr_assert(weight(&f)->store->spec.room == 4 && weight(&f)->store->spec.low == 9);
+    cr_assert(linear_weight(&f)->store->spec.room == 4 && linear_weight(&f)->store->spec.low == 9);
     state = (struct bg_train_state){0};
-    cr_assert(train(&f, "{epochs: 1, update: residual, options: {bits: 2}}", &state) == BG_E_RANGE);
+    cr_assert(linear_train(&f, "{epochs: 1, update: residual, options: {bits: 2}}", &state, NULL) ==
+              BG_E_RANGE);
     cr_assert(strstr(bg_error(), "fc.weight: weights of 6 bits with 2 below them would drop bits"),
               "%s", bg_error());
     expect_values(&f, values);
-    take_down(&f);
+    linear_take_down(&f);
 }
 
 Test(bit_changes, what_cannot_be_kept_is_refused_and_changes_nothing)
 {
-    static struct fixture f;
+    static struct linear_fixture f;
     struct bg_train_state state = {0};
     double values[COUNT];
-    make(&f, "fc w=s8 a=u8 u=residual:8\n");
-    OK(train(&f, TRAIN(3), &state));
+    linear_make(&f, "fc w=s8 a=u8 u=residual:8\n");
+    OK(linear_train(&f, TRAIN(3), &state, NULL));
     read_values(&f, values);
-    cr_assert(apply(&f, "fc w=s4 a=u8 u=residual:8\n") == BG_E_RANGE);
+    cr_assert(linear_apply(&f, "fc w=s4 a=u8 u=residual:8\n") == BG_E_RANGE);
     cr_assert(strstr(bg_error(), "layer fc: fc.weight: weights of 4 bits with 8 below"), "%s",
               bg_error());
-    cr_assert(apply(&f, "fc w=s2 a=u8 u=residual:13\n") == BG_E_RANGE);
-    cr_assert(weight(&f)->quantizer->grid.bits == 8 && weight(&f)->store->spec.low == 8);
+    cr_assert(linear_apply(&f, "fc w=s2 a=u8 u=residual:13\n") == BG_E_RANGE);
+    cr_assert(linear_weight(&f)->quantizer->grid.bits == 8 &&
+              linear_weight(&f)->store->spec.low == 8);
     expect_values(&f, values);
-    OK(apply(&f, "fc w=s8 a=u8 u=residual:8\n"));
+    OK(linear_apply(&f, "fc w=s8 a=u8 u=residual:8\n"));
     expect_values(&f, values);
-    OK(apply(&f, "fc w=s4 a=u8\n")); /* the plan leaves it open: f32, ranged anew */
-    cr_assert(!weight(&f)->store && weight(&f)->value.data);
-    take_down(&f);
+    OK(linear_apply(&f, "fc w=s4 a=u8\n")); /* the plan leaves it open: f32, ranged anew */
+    cr_assert(!linear_weight(&f)->store && linear_weight(&f)->value.data);
+    linear_take_down(&f);
 }
 
 Test(bit_changes, thresholds_and_kahan_go_on_too)
 {
-    static struct fixture f;
+    static struct linear_fixture f;
     struct bg_train_state state = {0};
     double values[COUNT];
     float before[COUNT], after[COUNT];
-    make(&f, "fc w=s8 a=u8 u=threshold:16\n");
-    OK(train(&f, "{epochs: 2, lr: 0.02}", &state));
+    linear_make(&f, "fc w=s8 a=u8 u=threshold:16\n");
+    OK(linear_train(&f, "{epochs: 2, lr: 0.02}", &state, NULL));
     read_values(&f, values);
-    OK(apply(&f, "fc w=s6 a=u8 u=threshold:19\n"));
-    cr_assert(weight(&f)->store->spec.buffer == 19 && weight(&f)->store->spec.low == 15);
+    OK(linear_apply(&f, "fc w=s6 a=u8 u=threshold:19\n"));
+    cr_assert(linear_weight(&f)->store->spec.buffer == 19 &&
+              linear_weight(&f)->store->spec.low == 15);
     expect_values(&f, values);
-    OK(train(&f, "{epochs: 3, lr: 0.02}", &state));
-    cr_assert(weight(&f)->store->spec.buffer == 19);
-    take_down(&f);
-    make(&f, "fc w=s8 a=u8 u=kahan-bf16\n");
+    OK(linear_train(&f, "{epochs: 3, lr: 0.02}", &state, NULL));
+    cr_assert(linear_weight(&f)->store->spec.buffer == 19);
+    linear_take_down(&f);
+    linear_make(&f, "fc w=s8 a=u8 u=kahan-bf16\n");
     state = (struct bg_train_state){0};
-    OK(train(&f, "{epochs: 2, lr: 0.02}", &state));
-    bg_param_read(weight(&f), 0, COUNT, before);
-    OK(apply(&f, "fc w=s5 a=u8 u=kahan-bf16\n"));
-    bg_param_read(weight(&f), 0, COUNT, after);
-    cr_assert(!memcmp(before, after, sizeof before) && weight(&f)->store->spec.bits == 5);
-    OK(bg_store_valid(weight(&f)->store, &weight(&f)->quantizer->grid, "w"));
-    take_down(&f);
+    OK(linear_train(&f, "{epochs: 2, lr: 0.02}", &state, NULL));
+    bg_param_read(linear_weight(&f), 0, COUNT, before);
+    OK(linear_apply(&f, "fc w=s5 a=u8 u=kahan-bf16\n"));
+    bg_param_read(linear_weight(&f), 0, COUNT, after);
+    cr_assert(!memcmp(before, after, sizeof before) && linear_weight(&f)->store->spec.bits == 5);
+    OK(bg_store_valid(linear_weight(&f)->store, &linear_weight(&f)->quantizer->grid, "w"));
+    linear_take_down(&f);
 }
 
 /* 5 steps an epoch, 4 gradients a write: of the 5th the store would keep a sum that other options
  * have no place for. The last step of a stage writes it, however it ends. */
 Test(bit_changes, nothing_waits_when_a_stage_ends)
 {
-    static struct fixture f;
+    static struct linear_fixture f;
     struct bg_train_state state = {0};
     double values[COUNT];
     for (int epochs = 1; epochs <= 2; epochs++) {
@@ -467,18 +358,18 @@ Test(bit_changes, nothing_waits_when_a_stage_ends)
                  "{epochs: %d, lr: 0.02, update: residual, options: {bits: 12, gradients: 4, "
                  "sum_bits: 3}}",
                  epochs);
-        make(&f, "fc w=s8 a=u8\n");
+        linear_make(&f, "fc w=s8 a=u8\n");
         state = (struct bg_train_state){0};
-        OK(train(&f, yaml, &state));
+        OK(linear_train(&f, yaml, &state, NULL));
         for (int i = 0; i < COUNT; i++)
-            cr_assert(weight(&f)->store->sum[i] == 0);
-        cr_assert(weight(&f)->store->written > 0);
+            cr_assert(linear_weight(&f)->store->sum[i] == 0);
+        cr_assert(linear_weight(&f)->store->written > 0);
         read_values(&f, values);
         state = (struct bg_train_state){0};
-        OK(train(&f, "{epochs: 0, update: residual, options: {bits: 12}}", &state));
-        cr_assert(weight(&f)->store->sum == NULL);
+        OK(linear_train(&f, "{epochs: 0, update: residual, options: {bits: 12}}", &state, NULL));
+        cr_assert(linear_weight(&f)->store->sum == NULL);
         expect_values(&f, values);
-        take_down(&f);
+        linear_take_down(&f);
     }
 }
 
@@ -496,33 +387,33 @@ Test(bit_changes, a_grid_of_powers_of_two_is_made_where_it_is_asked_for)
         {"{epochs: 2, lr: 0.02, update: residual, options: {bits: 12}}",
          "{epochs: 0, lr: 0.02, update: residual, options: {bits: 12, grid: power-of-two}}",
          "{epochs: 0, update: residual, options: {bits: 12}}"}};
-    static struct fixture f;
+    static struct linear_fixture f;
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         struct bg_train_state state = {0};
         float before[COUNT], after[COUNT];
         double values[COUNT];
-        make(&f, "fc w=s8 a=u8\n");
-        OK(train(&f, cases[k][0], &state));
-        bg_param_read(weight(&f), 0, COUNT, before);
+        linear_make(&f, "fc w=s8 a=u8\n");
+        OK(linear_train(&f, cases[k][0], &state, NULL));
+        bg_param_read(linear_weight(&f), 0, COUNT, before);
         for (int again = 0; again < 2; again++) {
             state = (struct bg_train_state){0};
-            OK(train(&f, cases[k][1], &state));
-            for (int64_t c = 0; c < weight(&f)->quantizer->grid.channels; c++) {
+            OK(linear_train(&f, cases[k][1], &state, NULL));
+            for (int64_t c = 0; c < linear_weight(&f)->quantizer->grid.channels; c++) {
                 int exponent;
-                cr_assert(frexpf(weight(&f)->quantizer->grid.scale[c], &exponent) == 0.5f);
+                cr_assert(frexpf(linear_weight(&f)->quantizer->grid.scale[c], &exponent) == 0.5f);
             }
             if (again)
                 expect_values(&f, values); /* what it wants is there: nothing changes */
             read_values(&f, values);
         }
-        bg_param_read(weight(&f), 0, COUNT, after);
+        bg_param_read(linear_weight(&f), 0, COUNT, after);
         for (int i = 0; i < COUNT; i++) /* at least 12 bits below: half of the last, and f32 */
             cr_assert(fabsf(before[i] - after[i]) <
-                      weight(&f)->quantizer->grid.scale[i / (COUNT / OUT)] * 0x1p-12f);
+                      linear_weight(&f)->quantizer->grid.scale[i / (COUNT / OUT)] * 0x1p-12f);
         read_values(&f, values);
         state = (struct bg_train_state){0};
-        OK(train(&f, cases[k][2], &state)); /* any steps do */
+        OK(linear_train(&f, cases[k][2], &state, NULL)); /* any steps do */
         expect_values(&f, values);
-        take_down(&f);
+        linear_take_down(&f);
     }
 }

@@ -11,97 +11,30 @@
 #include "core/mem.h"
 #include "core/rng.h"
 #include "core/store.h"
-#include "policies/select.h"
-#include "policies/trainer.h"
+#include "tests/support_linear.h"
 
-#define OK(call_) cr_assert((call_) == BG_OK, "%s", bg_error())
-#define SAMPLES   40
-#define IN        7
-#define OUT       4
-#define COUNT     (IN * OUT)
-
-/* One linear layer: fewer weights than a sample has, so that a sample is all of them. */
+/* Fewer weights than a sample has, so that a sample is all of them. */
 struct fixture {
-    struct bg_source source;
-    float images[SAMPLES * IN];
-    int32_t labels[SAMPLES];
-    int64_t at;
-    struct bg_net net;
-    struct bg_trainer *trainer;
-    void *range_options[2];
+    struct linear_fixture layer;
     struct bg_moves epoch[4];
     int64_t epochs;
     double before[COUNT], moved; /* sum of |change| in units of the weight's step */
 };
 
-static enum bg_status start(struct bg_source *source, int64_t epoch, int64_t skip)
-{
-    (void)epoch;
-    ((struct fixture *)source->self)->at = skip * source->batch;
-    return BG_OK;
-}
-
-static enum bg_status next(struct bg_source *source, struct bg_batch *out)
-{
-    struct fixture *f = source->self;
-    *out = (struct bg_batch){.size = source->batch,
-                             .dtype = BG_F32,
-                             .images = f->images + f->at * IN,
-                             .labels = f->labels + f->at};
-    f->at += source->batch;
-    return BG_OK;
-}
-
 static void make(struct fixture *f, const char *plan_text)
 {
-    const struct bg_sample_spec spec = {
-        .height = 1, .width = 1, .channels = IN, .classes = OUT, .dtype = BG_F32, .scale = 1};
-    const struct bg_rng noise = {.seed = 5, .stream = BG_STREAM_TEST};
-    struct bg_quantize_options options = {.rounding = BG_ROUND_NEAREST};
-    struct bg_plan plan = {0};
-    struct bg_text errors;
-    struct bg_node *x = NULL;
     memset(f, 0, sizeof *f);
-    for (int i = 0; i < SAMPLES; i++)
-        f->labels[i] = i % OUT;
-    for (int i = 0; i < SAMPLES * IN; i++)
-        f->images[i] = (float)bg_rng_normal(&noise, (uint64_t)i);
-    f->source = (struct bg_source){
-        .self = f, .spec = spec, .count = SAMPLES, .batch = 8, .start = start, .next = next};
-    f->net = (struct bg_net){.name = "one", .input = spec};
-    OK(bg_graph_create(&f->net.graph));
-    OK(bg_node_input(f->net.graph, "input", &spec, &x));
-    OK(bg_node_flatten(f->net.graph, "flat", x, &x));
-    OK(bg_node_linear(f->net.graph, "fc", x, OUT, true, &x));
-    f->net.output = x;
-    OK(bg_node_softmax_cross_entropy(f->net.graph, "loss", x, 0, &x));
-    bg_graph_initialise(f->net.graph, 1);
-    const struct bg_trainer_config config = {
-        .net = &f->net, .compute = BG_COMPUTE_EXACT, .seed = 1, .batch = 8, .eval_batch = 8};
-    OK(bg_trainer_create(&f->trainer, &config));
-    bg_text_init(&errors, 1024);
-    OK(bg_range_choose(NULL, "min-max", "w", &options.weight_range, &f->range_options[0], &errors));
-    OK(bg_range_choose(NULL, "moving-average", "a", &options.activation_range, &f->range_options[1],
-                       &errors));
-    options.weight_range_options = f->range_options[0];
-    options.activation_range_options = f->range_options[1];
-    OK(bg_plan_parse(&plan, "plan", plan_text));
-    OK(bg_trainer_apply(f->trainer, &plan, &options));
-    bg_plan_free(&plan);
-    bg_text_free(&errors);
+    linear_make(&f->layer, plan_text);
 }
 
 static void take_down(struct fixture *f)
 {
-    bg_trainer_destroy(f->trainer);
-    bg_graph_destroy(f->net.graph);
-    bg_free(f->range_options[0]);
-    bg_free(f->range_options[1]);
+    linear_take_down(&f->layer);
 }
 
 static struct bg_param *weight(const struct fixture *f)
 {
-    return bg_graph_layer_weight(f->net.graph, 0);
+    return linear_weight(&f->layer);
 }
 
 /* Real values in f64: (T - o) * s * 2^-r of a store, which f32 would round. */
@@ -161,19 +94,7 @@ static enum bg_status train(struct fixture *f, const char *yaml, struct bg_train
 {
     const struct bg_train_hooks hooks = {
         .self = f, .on_step = stop ? stop_at_7 : on_step, .on_epoch = on_epoch};
-    struct bg_train_options options;
-    struct bg_document *document = NULL;
-    struct bg_text errors;
-    enum bg_status rc;
-    bg_text_init(&errors, 4096);
-    OK(bg_yaml_parse_text(&document, "test", yaml, strlen(yaml)));
-    cr_assert(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
-                              &options, &errors) == BG_OK,
-              "%s", bg_text_string(&errors));
-    rc = bg_trainer_train(f->trainer, &options, &f->source, NULL, state, &hooks);
-    bg_text_free(&errors);
-    bg_document_free(document);
-    return rc;
+    return linear_train(&f->layer, yaml, state, &hooks);
 }
 
 static void remember(struct fixture *f)
@@ -310,15 +231,15 @@ Test(moves, epochs_are_counted_apart_and_through_a_file)
     make(&parts, "fc w=s4 a=u8\n");
     cr_assert(train(&parts, TRAINED, &half, true) == BG_E_IO);
     OK(bg_h5_create(&file, path));
-    OK(bg_net_save(&parts.net, file));
-    OK(bg_trainer_save(parts.trainer, &half, file));
+    OK(bg_net_save(&parts.layer.net, file));
+    OK(bg_trainer_save(parts.layer.trainer, &half, file));
     OK(bg_h5_close(file));
     take_down(&parts);
     make(&parts, "fc w=s4 a=u8\n");
     half = (struct bg_train_state){0};
     OK(bg_h5_open(&file, path));
-    OK(bg_net_load(&parts.net, file));
-    OK(bg_trainer_load(parts.trainer, &half, file));
+    OK(bg_net_load(&parts.layer.net, file));
+    OK(bg_trainer_load(parts.layer.trainer, &half, file));
     OK(bg_h5_close(file));
     OK(train(&parts, TRAINED, &half, false));
     cr_assert(parts.epochs == 2);
