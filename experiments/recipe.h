@@ -101,8 +101,8 @@ struct bg_quantize_options bg_recipe_quantize_options(const struct bg_recipe *re
 /* recipe_gradients.c: the section's bits of gradients into what a plan leaves at f32. */
 void bg_recipe_fill_gradients(const struct bg_quantize_section *quantize, struct bg_plan *plan);
 /* Adds a line for bits that gradients do not have. */
-void bg_recipe_check_gradients(const struct bg_quantize_section *quantize, const struct bg_yaml *at,
-                               struct bg_text *errors);
+void bg_recipe_check_gradients(const struct bg_quantize_section *quantize,
+                               const struct bg_yaml *section, struct bg_text *errors);
 /* "train.epochs: 5 against 6" into out; false when both texts say the same. */
 BG_MUST enum bg_status bg_recipe_difference(const char *path, const char *then, const char *now,
                                             bool *differ, char out[512]);

@@ -107,6 +107,9 @@ static enum bg_status try_policy(struct bg_run *run, struct bg_select_data *data
         data->step[i] = 1.0;
     TRY(try_ranking(run, data));
 out:
+    data->input.profile = NULL; /* what is expected ends here */
+    data->measurements.rows = 0;
+    data->measurements.row = NULL;
     bg_measure_rows_free(&rows);
     bg_profile_free(&expected);
     return rc;

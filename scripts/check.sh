@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make check: style and one-way includes, headers alone, clang with warnings as errors, clang-tidy, cppcheck.
-# Prints what fails; the last line says whether all is clean.
+# Prints what each failing part found; the last line says whether all is clean.
 set -u
 failed=0
 part() { # name, command...
@@ -10,7 +10,7 @@ part() { # name, command...
     if "$@" >"$log" 2>&1; then
         echo "$name: clean"
     else
-        tail -n 60 "$log"
+        { grep -E '(error|warning): ' "$log" || cat "$log"; } | head -n 60
         echo "$name: FAILED"
         failed=1
     fi
