@@ -60,6 +60,7 @@ void bg_bench_json_times(json_t *object, const struct bg_bench_job *job);
 
 /* The words of `bitgrad bench`. */
 BG_MUST enum bg_status bg_bench_step(const struct bg_bench_setup *setup);
+BG_MUST enum bg_status bg_bench_update(const struct bg_bench_setup *setup);
 BG_MUST enum bg_status bg_bench_profile(const struct bg_bench_setup *setup);
 BG_MUST enum bg_status bg_bench_layers(const struct bg_bench_setup *setup);
 BG_MUST enum bg_status bg_bench_ops(const struct bg_bench_setup *setup);

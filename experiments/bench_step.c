@@ -88,6 +88,7 @@ static json_t *variant_json(const struct comparison *all, int i, int base)
                   variant->profile != NULL, "bytes", (json_int_t)bg_program_bytes(all->program[i]),
                   "seconds", seconds, "implementations", implementations(all->program[i]));
     bg_bench_json_times(one, job);
+    (void)json_object_set_new(one, "update", json_string(variant->update_text));
     if (bg_bench_variant_macs(variant, &forward, &step) == BG_OK)
         (void)json_object_set_new(one, "gflops", json_real(2e-9 * step / job->median));
     (void)json_object_set_new(one, "times_faster",

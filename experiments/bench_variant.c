@@ -76,7 +76,9 @@ static enum bg_status set_options(struct bg_bench_variant *variant,
     variant->options.lr = LEARNING_RATE;
     variant->options.schedule = BG_SCHEDULE_CONSTANT;
     variant->options.warmup = 0;
-    TRY(bg_bench_update(setup->update, &variant->update, &variant->options));
+    if (*variant->update_text == '\0')
+        TRY(bg_text_copy(variant->update_text, sizeof variant->update_text, setup->update));
+    TRY(bg_bench_method(variant->update_text, &variant->update, &variant->options));
 out:
     return rc;
 }
@@ -149,9 +151,9 @@ static enum bg_status on_step(void *self, const struct bg_train_step_row *row,
 {
     struct bg_bench_variant *variant = self;
     double now = bg_terminal_clock();
-    (void)row;
     (void)state;
-    variant->seconds[variant->done++] = now - variant->began;
+    variant->seconds[variant->done++] =
+        variant->updates ? row->update_seconds : now - variant->began;
     variant->began = now;
     return variant->done < variant->wanted ? BG_OK : BG_E_INTERRUPTED;
 }

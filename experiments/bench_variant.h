@@ -12,6 +12,7 @@
 struct bg_bench_variant {
     char name[256]; /* "W8A8/fast" */
     char plan_text[256];
+    char update_text[256]; /* "" at first: the set-up's */
     enum bg_compute compute;
 
     struct bg_document *model, *update;
@@ -28,13 +29,13 @@ struct bg_bench_variant {
 
     int64_t wanted, done; /* steps of the present call */
     double *seconds, began;
+    bool updates; /* set by the caller: seconds are those of the updates, not of whole steps */
 };
 
-/* Reads "plan/compute,plan/compute" into name, plan_text and compute of out[0 to *count - 1]. A
- * plan is f32, W4A8 or W4A8G8 and the like, or a plan file without a comma in its name. */
-BG_MUST enum bg_status bg_bench_variants_parse(const char *text, struct bg_bench_variant *out,
-                                               int *count);
-/* --variants, or --plan and --compute, or `fallback`. */
+/* Reads --variants, or --plan and --compute, or `fallback` into name, plan_text, compute and
+ * update_text of out[0 to *count - 1]: "plan/compute,plan/compute/update". A plan is f32, W4A8 or
+ * W4A8G8 and the like, or a plan file without a comma in its name; an update is a method as in
+ * --update, whose place it takes. */
 BG_MUST enum bg_status bg_bench_variants_choose(const struct bg_bench_setup *setup,
                                                 const char *fallback, struct bg_bench_variant *out,
                                                 int *count);
@@ -62,7 +63,7 @@ BG_MUST enum bg_status bg_bench_net(const struct bg_bench_setup *setup,
                                     struct bg_document **section, struct bg_net **net);
 const char *bg_bench_compute_name(enum bg_compute compute);
 /* "sgd:momentum=0" into the options; *section is to be freed after their use. */
-BG_MUST enum bg_status bg_bench_update(const char *words, struct bg_document **section,
+BG_MUST enum bg_status bg_bench_method(const char *words, struct bg_document **section,
                                        struct bg_train_options *options);
 /* The plan of a variant's text, without layers for f32. Free with bg_plan_free. */
 BG_MUST enum bg_status bg_bench_plan(const char *text, const struct bg_net *net,

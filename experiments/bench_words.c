@@ -108,7 +108,7 @@ out:
     return rc;
 }
 
-enum bg_status bg_bench_update(const char *words, struct bg_document **section,
+enum bg_status bg_bench_method(const char *words, struct bg_document **section,
                                struct bg_train_options *options)
 {
     char name[BG_OPTION_TEXT];
@@ -159,32 +159,59 @@ out:
     return rc;
 }
 
+static int find_compute(const char *word, int length)
+{
+    for (int c = 0; c < COMPUTES; c++)
+        if ((int)strlen(compute_names[c]) == length && !strncmp(word, compute_names[c], length))
+            return c;
+    return -1;
+}
+
+/* Where the plan of "plan/compute" or "plan/compute/update" ends; NULL for other texts. */
+static const char *split_variant(const char *name, const char **compute, const char **update)
+{
+    const char *last = strrchr(name, '/'), *slash = last;
+
+    *update = NULL;
+    if (last == NULL || last == name)
+        return NULL;
+    *compute = last + 1;
+    if (find_compute(last + 1, (int)strlen(last + 1)) >= 0)
+        return last;
+    while (slash > name && slash[-1] != '/')
+        slash--;
+    if (slash <= name + 1 || find_compute(slash, (int)(last - slash)) < 0)
+        return last;
+    *compute = slash;
+    *update = last + 1;
+    return slash - 1;
+}
+
 static enum bg_status parse_variant(const char *word, int length, struct bg_bench_variant *out)
 {
-    const char *slash = NULL;
+    const char *plan = NULL, *compute = NULL, *update = NULL;
+    int found = -1;
     enum bg_status rc = BG_OK;
 
     if (length >= (int)sizeof out->name)
         FAIL(BG_E_USAGE, "bench: a variant's name has %d bytes, limit is %d", length,
              (int)sizeof out->name - 1);
     (void)snprintf(out->name, sizeof out->name, "%.*s", length, word);
-    slash = strrchr(out->name, '/');
-    if (!slash || slash == out->name)
+    plan = split_variant(out->name, &compute, &update);
+    if (plan == NULL)
         FAIL(BG_E_USAGE, "bench: variant '%s' is not PLAN/COMPUTE, like W8A8/fast", out->name);
-    (void)snprintf(out->plan_text, sizeof out->plan_text, "%.*s", (int)(slash - out->name),
+    (void)snprintf(out->plan_text, sizeof out->plan_text, "%.*s", (int)(plan - out->name),
                    out->name);
-    for (int c = 0; c < COMPUTES; c++) {
-        if (strcmp(slash + 1, compute_names[c]) != 0)
-            continue;
-        out->compute = (enum bg_compute)c;
-        goto out;
-    }
-    FAIL(BG_E_USAGE, "bench: compute '%s' is not fast, exact or reference", slash + 1);
+    found = find_compute(compute, (int)strcspn(compute, "/"));
+    if (found < 0)
+        FAIL(BG_E_USAGE, "bench: compute '%s' is not fast, exact or reference", compute);
+    out->compute = (enum bg_compute)found;
+    TRY(bg_text_copy(out->update_text, sizeof out->update_text, update ? update : ""));
 out:
     return rc;
 }
 
-enum bg_status bg_bench_variants_parse(const char *text, struct bg_bench_variant *out, int *count)
+static enum bg_status parse_variants(const char *text, struct bg_bench_variant *out, int *count)
 {
     enum bg_status rc = BG_OK;
     *count = 0;
@@ -218,5 +245,5 @@ enum bg_status bg_bench_variants_choose(const struct bg_bench_setup *setup, cons
                            one);
         text = one;
     }
-    return bg_bench_variants_parse(text, out, count);
+    return parse_variants(text, out, count);
 }

@@ -19,9 +19,10 @@ struct word {
 };
 
 static const struct word words[] = {
-    {"step", bg_bench_step, 128, 20, 1}, {"layers", bg_bench_layers, 128, 20, 1},
-    {"ops", bg_bench_ops, 128, 100, 16}, {"profile", bg_bench_profile, 128, 40, 1},
-    {"eval", bg_bench_eval, 128, 20, 1}, {"scale", bg_bench_scale, 32, 2, 1},
+    {"step", bg_bench_step, 128, 20, 1},     {"layers", bg_bench_layers, 128, 20, 1},
+    {"ops", bg_bench_ops, 128, 100, 16},     {"profile", bg_bench_profile, 128, 40, 1},
+    {"eval", bg_bench_eval, 128, 20, 1},     {"scale", bg_bench_scale, 32, 2, 1},
+    {"update", bg_bench_update, 128, 40, 1},
 };
 #define WORDS ((int)(sizeof words / sizeof *words))
 
@@ -107,12 +108,12 @@ static const struct bg_argument bench_arguments[] = {
     {"threads", "N", "of the math loops; default 2"},
     {"variants", "PLAN/COMPUTE,...",
      "what is compared; a plan is f32, W8A8, W4A4G8 or the like, or a file; compute is fast, exact "
-     "or reference; default f32/exact,W8A8/fast"},
+     "or reference; default f32/exact,W8A8/fast; PLAN/COMPUTE/UPDATE has a method of its own"},
     {"plan", "PLAN", "of a single variant; default f32"},
     {"compute", "WORD", "of a single variant; default fast"},
     {"update", "NAME[:KEY=VALUE...]", "update method; default sgd"},
     {"steps", "N",
-     "timed steps or runs of each, at least; default 20, ops 100, profile 40, scale 2"},
+     "timed steps or runs of each, at least; default 20, ops 100, profile and update 40, scale 2"},
     {"figure", "FILE.svg", "scale: draws the table, with its data beside it"},
     {"table", "FILE.tsv",
      "layers: writes seconds per layer and bits, for budgets of latency; often with --batch 1"},
@@ -121,11 +122,12 @@ static const struct bg_argument bench_arguments[] = {
 
 const struct bg_command bg_cmd_bench = {
     .name = "bench",
-    .usage = "bench step|layers|ops|profile|eval|scale [--model NAME] [--variants "
+    .usage = "bench step|update|layers|ops|profile|eval|scale [--model NAME] [--variants "
              "PLAN/COMPUTE,...] [--json]",
     .help = "time training steps and their parts",
     .details =
         "step     whole training steps: forward, loss, backward, update\n"
+        "update   the updates alone, in the midst of such steps, method by method\n"
         "layers   each convolution and linear layer by pass and arithmetic, against the rates of\n"
         "         multiplication and memory measured on the spot; --table is for budgets of "
         "latency:\n"

@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/mem.h"
 #include "core/text.h"
 #include "experiments/cost_table.h"
 
-#define KERNEL_BITS 8 /* integer kernels take codes of up to so many bits */
+#define KERNEL_BITS 8  /* integer kernels take codes of up to so many bits */
+#define SEEN        33 /* labels have 1 to 16 bits, or 32; 0 = not said */
 
 static enum bg_status find_column(const struct bg_cost_table *table, int *out)
 {
@@ -37,8 +39,11 @@ static void set(double *at, double value, bool exact)
         *at = value;
 }
 
+/* Rows of a layer so far, by bits of weights and activations. */
+typedef bool seen_bits[SEEN][SEEN];
+
 static enum bg_status take_row(struct bg_latency *out, const struct bg_cost_table *table, int row,
-                               int layer, double value)
+                               int layer, double value, seen_bits *seen)
 {
     const char *label = table->row[row].candidate;
     int weight = 0, activation = 0;
@@ -46,6 +51,10 @@ static enum bg_status take_row(struct bg_latency *out, const struct bg_cost_tabl
         return bg_fail(BG_E_DATA,
                        "%s: layer %s: candidate '%s': expected bits like w4a8, w32a32 or 8",
                        table->file, table->layer[table->row[row].layer].name, label);
+    if (seen[layer][weight][activation])
+        return bg_fail(BG_E_DATA, "%s: layer %s: candidate '%s' has a row already, by another name",
+                       table->file, table->layer[table->row[row].layer].name, label);
+    seen[layer][weight][activation] = true;
     for (int a = 0; a < BG_LATENCY_BITS; a++)
         if (activation == 0 ? weight == 32 || (a >= 1 && a <= KERNEL_BITS)
                             : activation == (a == 0 ? 32 : a))
@@ -57,18 +66,21 @@ enum bg_status bg_latency_read(struct bg_latency *out, const char *path, const c
                                int layers)
 {
     struct bg_cost_table table = {.rows = 0};
+    seen_bits *seen = NULL;
     int column = 0;
     enum bg_status rc = BG_OK;
 
     TRY(bg_latency_make(out, layers));
+    TRY(bg_alloc(&seen, layers, sizeof *seen));
     TRY(bg_cost_table_read(&table, path));
     TRY(find_column(&table, &column));
     for (int r = 0; r < table.rows; r++) {
         int layer = 0;
         TRY(find_layer(&table, r, names, layers, &layer));
-        TRY(take_row(out, &table, r, layer, table.row[r].cost[column]));
+        TRY(take_row(out, &table, r, layer, table.row[r].cost[column], seen));
     }
 out:
+    bg_free(seen);
     bg_cost_table_free(&table);
     return rc;
 }

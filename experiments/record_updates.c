@@ -1,5 +1,6 @@
 /* What updates did and what the weights took, as rows of the record. A file's numbers are checked
  * as they are read: layers by record_file.c, stages, methods and counts here. */
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,12 @@ out:
     return rc;
 }
 
+/* What overflowed is the largest number: a run that diverged can be read. */
+static double finite(double x)
+{
+    return x < DBL_MAX ? x : DBL_MAX;
+}
+
 static void fill(union bg_cell *cell, const struct bg_moves *moves)
 {
     const double sampled = moves->sampled > 0 ? (double)moves->sampled : 1;
@@ -42,10 +49,10 @@ static void fill(union bg_cell *cell, const struct bg_moves *moves)
     cell[BG_UPDATE_LOST].integer = moves->counted ? moves->lost : -1;
     cell[BG_UPDATE_SATURATED].integer = moves->counted ? moves->saturated : -1;
     cell[BG_UPDATE_BEYOND].integer = moves->counted ? moves->beyond : -1;
-    cell[BG_UPDATE_LR].real = moves->rates / sampled;
-    cell[BG_UPDATE_UNIT].real = moves->unit;
+    cell[BG_UPDATE_LR].real = finite(moves->rates / sampled);
+    cell[BG_UPDATE_UNIT].real = finite(moves->unit);
     cell[BG_UPDATE_SAMPLED].integer = moves->sampled;
-    cell[BG_UPDATE_MEAN_STEP].real = moves->sum / sampled;
+    cell[BG_UPDATE_MEAN_STEP].real = finite(moves->sum / sampled);
     cell[BG_UPDATE_ZERO].integer = moves->zero;
     for (int k = 0; k < BG_MOVE_OCTAVES; k++)
         cell[BG_UPDATE_OCTAVE + k].integer = moves->octave[k];
@@ -149,8 +156,12 @@ static enum bg_status check_row(const struct bg_record *record, const union bg_c
     for (int i = BG_UPDATE_STAGE; i < BG_UPDATE_END; i++) {
         const bool known = i < BG_UPDATE_WRITTEN || i > BG_UPDATE_BEYOND;
         const int64_t most = most_of(record, i);
-        if (table->column[i].type == BG_H5_F64)
+        if (table->column[i].type == BG_H5_F64) {
+            if (!(row[i].real >= 0 && isfinite(row[i].real)))
+                return bg_fail(BG_E_DATA, "%s/%s: row %lld is %g, expected a finite number from 0",
+                               table->path, table->column[i].name, (long long)r, row[i].real);
             continue;
+        }
         if (row[i].integer < (known ? 0 : -1) || row[i].integer > most)
             return bg_fail(BG_E_DATA, "%s/%s: row %lld is %lld, limits are %d and %lld",
                            table->path, table->column[i].name, (long long)r,

@@ -85,11 +85,18 @@ static enum bg_status check_item(const struct bg_allocate_problem *problem, int 
     return BG_OK;
 }
 
+void bg_allocate_say(const struct bg_allocate_problem *problem, int b, double sum, char out[32])
+{
+    const double unit = problem->unit[b] > 0 ? problem->unit[b] : 1;
+
+    bg_text_real(out, (sum + problem->outside[b]) / unit);
+}
+
 static enum bg_status check_budget(const struct bg_allocate_problem *problem, int b)
 {
     double least = 0;
     char is[32], smallest[32];
-    bg_text_real(is, problem->budget[b]);
+    bg_allocate_say(problem, b, problem->budget[b], is);
     if (!(problem->budget[b] >= 0 && problem->budget[b] <= LARGEST))
         return bg_fail(BG_E_DATA,
                        "allocate: the budget %s is %s, expected a finite number from 0 to %g",
@@ -101,7 +108,7 @@ static enum bg_status check_budget(const struct bg_allocate_problem *problem, in
             low = item->cost[b][j] < low ? item->cost[b][j] : low;
         least += low;
     }
-    bg_text_real(smallest, least);
+    bg_allocate_say(problem, b, least, smallest);
     if (!bg_allocate_within(least, problem->budget[b]))
         return bg_fail(
             BG_E_DATA,
@@ -170,8 +177,8 @@ static enum bg_status say_exceeded(const struct bg_allocate_method *method,
     char cost[32], budget[32];
     while (b + 1 < problem->budgets && bg_allocate_within(out->cost[b], problem->budget[b]))
         b++;
-    bg_text_real(cost, out->cost[b]);
-    bg_text_real(budget, problem->budget[b]);
+    bg_allocate_say(problem, b, out->cost[b], cost);
+    bg_allocate_say(problem, b, problem->budget[b], budget);
     return bg_fail(BG_E_DATA, "%s: its plan takes %s=%s, the budget is %s", method->name,
                    problem->budget_name[b], cost, budget);
 }

@@ -35,6 +35,8 @@ struct bg_allocate_problem {
     struct bg_allocate_item *item;
     char budget_name[BG_ALLOCATE_BUDGETS][BG_NAME_MAX];
     double budget[BG_ALLOCATE_BUDGETS]; /* sum of costs must be <= this */
+    /* Messages speak of a sum of costs as (sum + outside) / unit; a unit of 0 is 1. */
+    double outside[BG_ALLOCATE_BUDGETS], unit[BG_ALLOCATE_BUDGETS];
 };
 
 struct bg_allocation {
@@ -76,6 +78,8 @@ void bg_allocation_free(struct bg_allocation *allocation);
 BG_MUST enum bg_status bg_allocate_check(const struct bg_allocate_problem *problem);
 /* sum <= budget, as said at the head. */
 bool bg_allocate_within(double cost, double budget);
+/* A sum of budget b's costs as messages speak of it. */
+void bg_allocate_say(const struct bg_allocate_problem *problem, int b, double sum, char out[32]);
 /* Objective and costs of out->choice; true when every budget holds. Cannot fail. */
 bool bg_allocate_evaluate(const struct bg_allocate_problem *problem, struct bg_allocation *out);
 /* Checks, makes *out, solves and evaluates; afterwards every budget holds, and there is a bound

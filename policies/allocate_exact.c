@@ -239,7 +239,7 @@ static enum bg_status explain(const struct bg_allocate_problem *problem, int64_t
         double least = HUGE_VAL;
         char value[32];
         TRY(least_cost(problem, b, width, &least));
-        bg_text_real(value, least);
+        bg_allocate_say(problem, b, least, value);
         if (isfinite(least))
             bg_text_add(&said, "%s%s=%s", said.length ? " or " : "; feasible beside the others: ",
                         problem->budget_name[b], value);

@@ -89,6 +89,8 @@ enum bg_status bg_allocate_tie(const struct bg_allocate_problem *problem, const 
     out->budgets = problem->budgets;
     memcpy(out->budget_name, problem->budget_name, sizeof out->budget_name);
     memcpy(out->budget, problem->budget, sizeof out->budget);
+    memcpy(out->outside, problem->outside, sizeof out->outside);
+    memcpy(out->unit, problem->unit, sizeof out->unit);
     for (int i = 0; i < problem->items; i++) {
         const struct bg_allocate_item *item = &problem->item[i];
         struct bg_allocate_item *to = &out->item[place[i]];

@@ -56,14 +56,13 @@ struct bg_bits_frame {
  * the first has the most bits, the last the fewest. An item's priority, for allocators that go by
  * it, is what lowering it to the fewest bits costs. */
 struct bg_bits_problem {
-    struct bg_allocate_problem problem;
+    struct bg_allocate_problem problem; /* budgets without the costs outside the layers; mean bits
+                                           times the weights */
     int layers;
-    int *item;                          /* per layer */
-    int *place;                         /* per layer: its place within the item */
-    int *places;                        /* per item: layers in it */
-    signed char **choice;               /* per item: [candidate][place][weight, activation] bits */
-    double offset[BG_ALLOCATE_BUDGETS]; /* costs outside the layers, taken off the budgets */
-    double unit[BG_ALLOCATE_BUDGETS];   /* what costs are divided by in bg_bits_cost (mean bits) */
+    int *item;            /* per layer */
+    int *place;           /* per layer: its place within the item */
+    int *places;          /* per item: layers in it */
+    signed char **choice; /* per item: [candidate][place][weight, activation] bits */
     const struct bg_net *net;
 };
 

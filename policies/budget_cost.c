@@ -216,8 +216,8 @@ enum bg_status bg_bits_check(const struct bg_bits_problem *bits)
         }
         if (bg_allocate_within(least, problem->budget[b]))
             continue;
-        bg_text_real(smallest, (least + bits->offset[b]) / bits->unit[b]);
-        bg_text_real(wanted, (problem->budget[b] + bits->offset[b]) / bits->unit[b]);
+        bg_allocate_say(problem, b, least, smallest);
+        bg_allocate_say(problem, b, problem->budget[b], wanted);
         return bg_fail(BG_E_DATA, "no plan holds %s %s, the smallest feasible one is %s",
                        problem->budget_name[b], wanted, smallest);
     }
@@ -265,10 +265,10 @@ static void start_cheap(const struct bg_allocate_problem *problem, struct bg_all
 static bool is_used(const struct bg_bits_problem *bits, double use, const struct bg_allocation *now)
 {
     for (int b = 0; b < bits->problem.budgets; b++) {
-        double sum = bits->offset[b];
+        double sum = bits->problem.outside[b];
         for (int i = 0; i < bits->problem.items; i++)
             sum += bits->problem.item[i].cost[b][now->choice[i]];
-        if (sum >= use * (bits->problem.budget[b] + bits->offset[b]))
+        if (sum >= use * (bits->problem.budget[b] + bits->problem.outside[b]))
             return use < 1;
     }
     return false;

@@ -91,6 +91,7 @@ struct bg_train_step_row {
     int64_t step;
     double lr, loss;
     int64_t size, correct;
+    double update_seconds; /* wall clock of the update: for timings, never part of a record */
 };
 struct bg_evaluation {
     int64_t count, correct;

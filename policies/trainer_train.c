@@ -41,6 +41,13 @@ void bg_trainer_run_end(struct bg_trainer_run *run)
     *run = (struct bg_trainer_run){0};
 }
 
+static double now(void)
+{
+    struct timespec time = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
 static enum bg_status run_program(struct bg_program *program, const struct bg_batch *batch,
                                   const struct bg_run_moment *moment)
 {
@@ -80,7 +87,9 @@ enum bg_status bg_trainer_run_step(struct bg_trainer_run *run, int64_t step, int
         .loss = bg_program_loss(program),
         .size = batch.size,
         .correct = bg_trainer_count_correct(bg_f32(logits), logits->shape.dims[3], &batch, NULL)};
+    row->update_seconds = now();
     TRY(bg_trainer_update(run, &update));
+    row->update_seconds = now() - row->update_seconds;
 out:
     if (rc == BG_E_NUMERIC)
         rc = bg_fail_prefix(rc, "step %lld, lr %g: ", (long long)step + 1, lr);
@@ -98,13 +107,6 @@ struct stage {
     int64_t total;
     double epoch_start; /* seconds */
 };
-
-static double now(void)
-{
-    struct timespec time = {0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static bool displaces(const struct stage *stage)
 {

@@ -103,7 +103,7 @@ Test(budget, costs_are_those_of_the_plan_and_random_plans_use_the_budget)
                     cr_assert_eq(
                         bg_budget_cost(net, &plan, (enum bg_budget_kind)kind, latencies(), &cost),
                         BG_OK);
-                    own = (answer.cost[0] + bits.offset[0]) / bits.unit[0];
+                    own = (answer.cost[0] + bits.problem.outside[0]) / bits.problem.unit[0];
                     cr_assert(fabs(own - cost) <= CLOSE * cost, "%g against %g", own, cost);
                     cr_assert(cost <= value * (1 + CLOSE));
                     cr_assert(can_raise(&bits.problem, &answer) == false ||

@@ -2,7 +2,7 @@
 # themselves are nobody's business here.
 
 $ bitgrad bench
-err: bitgrad: bench: too few words; usage: bitgrad bench step|layers|ops|profile|eval|scale [--model NAME] [--variants PLAN/COMPUTE,...] [--json]
+err: bitgrad: bench: too few words; usage: bitgrad bench step|update|layers|ops|profile|eval|scale [--model NAME] [--variants PLAN/COMPUTE,...] [--json]
 exit: 64
 
 $ bitgrad bench layer
@@ -127,6 +127,25 @@ out: 1 1
 
 $ grep -o '"times_faster":{"median":1.0,"min":1.0}' step.json
 out: "times_faster":{"median":1.0,"min":1.0}
+
+# Updates alone, each variant with its own method; the first is the measure of the others.
+$ bitgrad bench update --model mlp:hidden=[8] --batch 4 --steps 2 --variants W8A8/exact,W8A8/exact/residual:bits=4,f32/exact/sgd:momentum=0 | tr -s ' ' | sed 's/[0-9]*\.[0-9]* /N /g'
+out: mlp:hidden=[8], 6370 parameters, batch 4, 2 threads: the updates of 2 steps each, in turns
+out: variant min us median us ns each times as long (of medians, of minima)
+out: W8A8/exact N N N N 1.00
+out~ W8A8/exact/residual:bits=4 N N N N [0-9.]+
+out~ f32/exact/sgd:momentum=0 N N N N [0-9.]+
+
+$ bitgrad bench update --model mlp:hidden=[8] --batch 4 --steps 2 --json >update.json; grep -Eo '"(bench|name|update|parameters)":[^,}]*' update.json | tr '\n' ' '
+out~ "bench":"update" "parameters":6370 "name":"f32/exact" "update":"sgd" "name":"W8A8/fast" "update":"sgd" "name":"W8A8/fast/residual:bits=8" "update":"residual:bits=8" .*
+
+$ bitgrad bench update --model mlp:hidden=[8] --variants W8A8/fast/adamant
+err~ bitgrad: bench: W8A8/fast/adamant: .*adamant.*
+exit: 65
+
+$ bitgrad bench update --variants W8A8/quick/sgd
+err: bitgrad: bench: compute 'sgd' is not fast, exact or reference
+exit: 64
 
 # A plan file, with the reference compute.
 $ printf 'fc1 w=s4 a=u8\nfc2 w=s8 a=u8\n' > plan.txt

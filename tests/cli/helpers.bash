@@ -93,10 +93,10 @@ write_idx() {
 }
 
 # Puts other 64-bit numbers in the place of a row of them, which the file has once, and seals it.
-forge_numbers() { # FILE "OLD ..." "NEW ...", each below 256
-    local numbers=() list n
+forge_numbers() { # FILE "OLD ..." "NEW ..."
+    local numbers=() list n i
     for list in "$2" "$3"; do
-        numbers+=("$(for n in $list; do printf '\\x%02x\\x00\\x00\\x00\\x00\\x00\\x00\\x00' "$n"; done)")
+        numbers+=("$(for n in $list; do for ((i = 0; i < 64; i += 8)); do printf '\\x%02x' $(((n >> i) & 255)); done; done)")
     done
     tail -c +513 "$1" > forged
     [ "$(grep -obUaP "${numbers[0]}" forged | wc -l)" = 1 ] || echo "not there once: $2"

@@ -35,6 +35,11 @@ $ bash go --out none 'select.budget={mean-weight-bits: 4}' 'select.allocator=exa
 err~ bitgrad: .*select.allocator: .*'exakt'.*
 exit: 65
 
+# Allocators that only check a budget name it in its own unit.
+$ bitgrad select one select.allocator=count 'select.allocator_options={count: 1}' 'select.budget={mean-weight-bits: 3.5}'
+err~ bitgrad: count: its plan takes mean-weight-bits=7\.[0-9]+, the budget is 3.5
+exit: 65
+
 # Latency: a table of one's own, with all that can be wrong in it.
 $ bash go --out none 'select.budget={latency: 4}'
 err~ bitgrad: .*select.latency: a budget of latency needs a table
@@ -56,6 +61,10 @@ exit: 65
 
 $ (cat latency.tsv; echo conv3 4 0 1) > more.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=more.tsv
 err~ bitgrad: select: more.tsv: the network has no layer 'conv3', did you mean .*
+exit: 65
+
+$ (cat latency.tsv; echo conv2 w4 0 1) > twice.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=twice.tsv
+err: bitgrad: select: twice.tsv: layer conv2: candidate 'w4' has a row already, by another name
 exit: 65
 
 $ sed 's/latency/seconds/' latency.tsv > other.tsv; bash go --out none 'select.budget={latency: 11}' select.latency=other.tsv

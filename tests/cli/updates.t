@@ -152,6 +152,11 @@ $ forge_numbers odd2/run.h5 '9 11 13 9 11 13' '9 11 13 9 11 25'; bitgrad select 
 err: bitgrad: odd2/run.h5: updates/epochs/below_bits: row 5 is 25, limits are 0 and 24
 exit: 65
 
+# Learning rates of 1/16 and 1/32, and a number that is none in the place of the last.
+$ bitgrad run ${RECIPES}/tiny.yaml --out odd3 stages='[train, select]' select.policy=uniform train.epochs=2 train.batch=256 train.lr=0.0625 train.schedule=step 'train.milestones=[1]' train.gamma=0.5 report.figures=false -q > /dev/null; s=0x3fb0000000000000; t=0x3fa0000000000000; forge_numbers odd3/run.h5 "$s $s $s $t $t $t" "$s $s $s $t $t 0x7ff8000000000000"; bitgrad select odd3
+err: bitgrad: odd3/run.h5: updates/epochs/lr: row 5 is nan, expected a finite number from 0
+exit: 65
+
 # Bits fall along fine-tuning, the residuals follow the recorded steps; a killed run comes to the same, and the record gives each plan again.
 $ printf 'exec bitgrad run ${RECIPES}/tiny.yaml stages="[train, profile, select, finetune]" report.figures=false profile.measures="[fisher, weight-error]" select.policy=fisher select.search=budget select.pin_first=false select.pin_last=false "select.budget={mean-weight-bits: 3}" select.every=1 "select.progress=[2, 1.5, 1]" finetune.epochs=3 "select.residual={}" checkpoint.every_steps=1 "$@"\n' > falling; bash falling --out f1 -q > /dev/null; kill_at 'select: selection 3' bash falling --out f2; kill_at 'finetune: epoch 3' bash falling --out f2; bash falling --out f2 -q > /dev/null; bitgrad diff f1 f2; bitgrad select f1 2> /dev/null | sed -n '/^requant/,$p' | cmp - f1/plan.txt; grep -c 'w=s[23]/channel .*u=residual' f1/plan.txt
 out: equal
