@@ -3,6 +3,7 @@
 #include "core/integer_update.h"
 
 #include <math.h>
+#include <omp.h>
 
 #include "core/kernel_table.h"
 #include "core/rng.h"
@@ -197,7 +198,7 @@ static void set_grid(const struct pass *pass, int64_t row, struct bg_kernel_upda
     const struct bg_grid *grid = &pass->param->quantizer->grid;
     const int64_t channel = grid->channels == 1 ? 0 : row;
     const int r = store->shift[channel];
-    const float power = ldexpf(1.0f, r);
+    const float power = (float)(1 << r);
 
     in->scale = grid->scale[channel];
     in->last = grid->scale[channel] / power;
@@ -223,28 +224,30 @@ static void set_floats(const struct pass *pass, struct bg_kernel_update *in)
     in->theta = pass->step->bit;
 }
 
-static struct bg_kernel_update run_of(const struct pass *pass, int64_t row)
+/* What all rows have in common. */
+static struct bg_kernel_update call_of(const struct pass *pass)
 {
     const struct bg_store *store = pass->param->store;
     const struct bg_store_step *step = pass->step;
-    struct bg_kernel_update in = {.format = store->spec.momentum,
-                                  .form = store->spec.form,
-                                  .code_bytes = store->code_bytes,
-                                  .below_bytes = store->below_bytes,
-                                  .lr = (float)step->lr,
-                                  .mu = (float)step->momentum,
-                                  .decay = (float)step->decay,
-                                  .nesterov = step->nesterov,
-                                  .gradient = step->gradient,
-                                  .check = step->check,
-                                  .finer = store->spec.finer,
-                                  .tune = step->tune,
-                                  .fire = step->fire};
+    struct bg_kernel_update in = {
+        .n = pass->each,
+        .format = store->spec.momentum,
+        .form = store->spec.form,
+        .code_bytes = store->code_bytes,
+        .below_bytes = store->below_bytes,
+        .lr = (float)step->lr,
+        .mu = (float)step->momentum,
+        .decay = (float)step->decay,
+        .nesterov = step->nesterov,
+        .gradient = step->gradient,
+        .check = step->check,
+        .finer = store->spec.finer,
+        .tune = step->tune,
+        .fire = step->fire,
+        .rng = {.seed = pass->seed, .stream = BG_STREAM_ROUNDING, .step = (uint32_t)step->step}};
 
     if (store->spec.form == BG_STORE_FLOAT)
         set_floats(pass, &in);
-    else
-        set_grid(pass, row, &in);
     return in;
 }
 
@@ -253,45 +256,59 @@ static char *offset(void *array, int64_t at, int bytes)
     return array == NULL ? NULL : (char *)array + at * bytes;
 }
 
-static void move_row(struct pass *pass, int64_t row)
+static void move_row(const struct pass *pass, int64_t row, struct bg_kernel_update *in)
 {
     const struct bg_param *param = pass->param;
     const struct bg_store *store = param->store;
-    const struct bg_store_step *step = pass->step;
-    struct bg_kernel_update in = run_of(pass, row);
     const int64_t at = row * pass->each;
 
-    in.n = pass->each;
-    in.grad = bg_f32(&param->grad) + at;
-    in.state = param->state.data == NULL ? NULL : bg_f32(&param->state) + at;
-    in.momentum = offset(store->momentum, at, store->momentum_bytes);
-    in.codes = offset(store->codes, at, store->code_bytes);
-    in.below = offset(store->below, at, store->below_bytes);
-    in.sum = store->sum == NULL ? NULL : store->sum + at;
-    in.index = at;
-    in.rng = (struct bg_rng){
-        .seed = pass->seed, .stream = BG_STREAM_ROUNDING, .step = (uint32_t)step->step};
-    bg_kernel_tables()->update->run(&in);
-#pragma omp atomic
-    pass->written += in.written;
-#pragma omp atomic
-    pass->saturated += in.saturated;
-#pragma omp atomic
-    pass->lost += in.lost;
-#pragma omp atomic
-    pass->kept += in.kept;
-#pragma omp atomic
-    pass->beyond += in.beyond;
+    if (store->spec.form != BG_STORE_FLOAT)
+        set_grid(pass, row, in);
+    in->grad = bg_f32(&param->grad) + at;
+    in->state = param->state.data == NULL ? NULL : bg_f32(&param->state) + at;
+    in->momentum = offset(store->momentum, at, store->momentum_bytes);
+    in->codes = offset(store->codes, at, store->code_bytes);
+    in->below = offset(store->below, at, store->below_bytes);
+    in->sum = store->sum == NULL ? NULL : store->sum + at;
+    in->index = at;
+    bg_kernel_tables()->update->run(in);
 }
 
+static void count(struct pass *pass, const struct bg_kernel_update *in)
+{
+#pragma omp atomic
+    pass->written += in->written;
+#pragma omp atomic
+    pass->saturated += in->saturated;
+#pragma omp atomic
+    pass->lost += in->lost;
+#pragma omp atomic
+    pass->kept += in->kept;
+#pragma omp atomic
+    pass->beyond += in->beyond;
+}
+
+/* Called from threads that have rows of their own, or for all of them. */
 static void move(void *self, int64_t first, int64_t n)
 {
     struct pass *pass = self;
     const int64_t from = first / pass->each, to = from + n / pass->each;
 
-#pragma omp parallel for schedule(static) if (n >= BG_KERNEL_SMALL)
-    for (int64_t row = from; row < to; row++)
-        move_row(pass, row);
+    if (n < BG_KERNEL_SMALL || omp_in_parallel()) {
+        struct bg_kernel_update in = call_of(pass);
+        for (int64_t row = from; row < to; row++)
+            move_row(pass, row, &in);
+        count(pass, &in);
+        return;
+    }
+#pragma omp parallel
+    {
+        struct bg_kernel_update in = call_of(pass);
+#pragma omp for schedule(static) nowait
+        for (int64_t row = from; row < to; row++)
+            move_row(pass, row, &in);
+        count(pass, &in);
+    }
 }
 
 void bg_integer_update(struct bg_param *param, const struct bg_store_step *step)

@@ -188,6 +188,8 @@ static void run(struct bg_kernel_update *in)
 {
     struct chunk c;
 
+    if (BG_KERNEL_TABLE(update_split)(in))
+        return;
     for (int64_t at = 0; at < in->n; at += CHUNK) {
         c.at = at;
         c.n = in->n - at < CHUNK ? in->n - at : CHUNK;

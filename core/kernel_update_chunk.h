@@ -95,6 +95,8 @@ const uint32_t *BG_KERNEL_TABLE(update_draw)(const struct bg_kernel_update *in, 
 void BG_KERNEL_TABLE(update_floats)(const struct bg_kernel_update *in, struct chunk *c);
 void BG_KERNEL_TABLE(update_float_move)(const struct bg_kernel_update *in, struct chunk *c);
 void BG_KERNEL_TABLE(update_weights)(const struct bg_kernel_update *in, float *values);
+/* core/kernel_update_split.c: the whole run, when it is of the usual kind. */
+bool BG_KERNEL_TABLE(update_split)(struct bg_kernel_update *in);
 /* core/kernel_update_move.c: steps to moves, and moves to weights and what is below. */
 void BG_KERNEL_TABLE(update_move)(const struct bg_kernel_update *in, struct chunk *c);
 

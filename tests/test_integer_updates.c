@@ -512,6 +512,91 @@ Test(integer_update, instruction_sets_give_the_same_bits)
                 }
 }
 
+/* The loop for residuals of the usual kind, which CPUs with AVX-512 have, and the general one: runs
+ * of all lengths, grids so small that weights stop at their ends, gradients that are no numbers. */
+struct usual {
+    float grad[100], state[100];
+    int8_t codes[100];
+    uint16_t momentum[100];
+    int32_t below[100]; /* of 0, 1, 2 or 4 bytes */
+};
+
+static void make_usual(struct usual *u, int shift, int low_bytes, int qmax)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 1e30f, -1e30f, -0.0f, 1e-38f, 0.0f};
+    const struct bg_rng rng = {.seed = 9, .stream = BG_STREAM_TEST};
+    memset(u, 0, sizeof *u);
+    for (int i = 0; i < 100; i++) {
+        const uint32_t word = bg_rng_u32(&rng, (uint64_t)(1000 + i));
+        const int32_t below = (int32_t)(word & ((1u << shift) - 1));
+        u->grad[i] = i % 11 == 3 ? odd[i / 11 % 8] : 3 * (float)bg_rng_normal(&rng, (uint64_t)i);
+        u->state[i] = 0.1f * (float)bg_rng_normal(&rng, (uint64_t)(500 + i));
+        u->momentum[i] = (uint16_t)(0x3c00u + (word >> 28));
+        u->codes[i] = (int8_t)((int)(word >> 8) % (qmax + 1));
+        memcpy((char *)u->below + i * low_bytes, &below, (size_t)low_bytes);
+    }
+}
+
+static void expect_usual(int variant, int n, int low_bytes, int kind)
+{
+    struct usual u[2];
+    struct bg_kernel_update in[2];
+    const int shift = low_bytes == 0 ? 0 : low_bytes == 1 ? 8 : low_bytes == 2 ? 13 : 22;
+    const int qmax = kind % 2 == 0 ? 127 : 1;
+    const float power = (float)(1 << shift);
+
+    for (int side = 0; side < 2; side++) {
+        make_usual(&u[side], shift, low_bytes, qmax);
+        in[side] = (struct bg_kernel_update){.n = n,
+                                             .grad = u[side].grad,
+                                             .state = u[side].state,
+                                             .momentum = u[side].momentum,
+                                             .codes = u[side].codes,
+                                             .below = low_bytes > 0 ? u[side].below : NULL,
+                                             .format = kind / 2 % 2 == 0 ? BG_STORE_MOMENTUM_F32
+                                                                         : BG_STORE_MOMENTUM_BF16,
+                                             .form = BG_STORE_SPLIT,
+                                             .code_bytes = 1,
+                                             .below_bytes = low_bytes,
+                                             .scale = 0.01f,
+                                             .last = 0.01f / power,
+                                             .inverse = power / 0.01f,
+                                             .shift = shift,
+                                             .half = shift > 0 ? 1 << (shift - 1) : 0,
+                                             .qmin = -qmax,
+                                             .qmax = qmax,
+                                             .largest = 1 << (shift + 6),
+                                             .lr = 0.01f,
+                                             .mu = 0.9f,
+                                             .decay = kind / 4 % 2 == 0 ? 0 : 1e-3f,
+                                             .tune = BG_TUNE_NEAREST};
+        for (int t = 0; t < 3; t++)
+            bg_kernel_variant(side == 0 ? 0 : variant)->update->run(&in[side]);
+    }
+    for (int i = 0; i < 100; i++) /* NaN has many patterns */
+        if (isnan(u[0].state[i]) && isnan(u[1].state[i]))
+            u[0].state[i] = u[1].state[i] = 0;
+    cr_assert(memcmp(u[0].codes, u[1].codes, sizeof u[0].codes) == 0 &&
+                  memcmp(u[0].below, u[1].below, sizeof u[0].below) == 0,
+              "variant %d, %d weights, %d bytes below, kind %d", variant, n, low_bytes, kind);
+    cr_assert(memcmp(u[0].state, u[1].state, sizeof u[0].state) == 0 &&
+                  memcmp(u[0].momentum, u[1].momentum, sizeof u[0].momentum) == 0,
+              "variant %d, %d weights, %d bytes below, kind %d", variant, n, low_bytes, kind);
+    cr_assert(in[0].written == in[1].written && in[0].saturated == in[1].saturated &&
+              in[0].lost == in[1].lost && in[0].kept == in[1].kept && in[0].beyond == in[1].beyond);
+    cr_assert(n < 40 || (in[0].written > 0 && in[0].kept > 0 && in[0].beyond > 0));
+}
+
+Test(integer_update, usual_case_equals_the_general_one)
+{
+    static const int bytes[] = {0, 1, 2, 4};
+    for (int v = 1; v < bg_kernel_variant_count(); v++)
+        for (int n = 1; n <= 100; n++)
+            for (int kind = 0; kind < 8; kind++)
+                for (int b = 0; b < 4; b++)
+                    expect_usual(v, n, bytes[b], kind);
+}
+
 Test(integer_update, threads_give_the_same_bits)
 {
     for (int form = 0; form < 3; form++)
