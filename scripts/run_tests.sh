@@ -19,6 +19,14 @@ export LSAN_OPTIONS="log_path=$scratch/lsan:${LSAN_OPTIONS:-}"
 
 passed=0 failed=0 skipped=0
 
+# The runner's tests are mostly of one thread: the other parts run beside it.
+beside=()
+[ -n "$unit_only" ] || beside=(corpus cli)
+for part in "${beside[@]}"; do
+    timeout 1200 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
+    echo $? >"$scratch/$part.status"
+done &
+
 timeout 1500 "$build/run-tests" -j1 --verbose=1 "$@" >"$scratch/unit" 2>&1
 status=$?
 # The synthesis line: "[====] Synthesis: Tested: 12 | Passing: 11 | Failing: 1 | Crashing: 0"
@@ -43,21 +51,19 @@ else
     passed=$((passed + passing)) failed=$((failed + bad)) skipped=$((skipped + skips))
 fi
 
-if [ -z "$unit_only" ]; then
-    for part in corpus cli; do
-        timeout 1200 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
-        status=$?
-        line=$(grep -a "^$part: " "$scratch/$part" | tail -n 1)
-        ok=$(sed -n 's/.*: \([0-9]*\) passed.*/\1/p' <<<"$line")
-        bad=$(sed -n 's/.* \([0-9]*\) failed.*/\1/p' <<<"$line")
-        if [ "${ok:-0}" -eq 0 ] || [ "${bad:-1}" -ne 0 ] || [ "$status" -ne 0 ]; then
-            cat "$scratch/$part"
-            [ "${bad:-0}" -gt 0 ] || bad=1
-        fi
-        echo "$part: ${ok:-0} passed, $bad failed"
-        passed=$((passed + ${ok:-0})) failed=$((failed + bad))
-    done
-fi
+wait
+for part in "${beside[@]}"; do
+    status=$(cat "$scratch/$part.status")
+    line=$(grep -a "^$part: " "$scratch/$part" | tail -n 1)
+    ok=$(sed -n 's/.*: \([0-9]*\) passed.*/\1/p' <<<"$line")
+    bad=$(sed -n 's/.* \([0-9]*\) failed.*/\1/p' <<<"$line")
+    if [ "${ok:-0}" -eq 0 ] || [ "${bad:-1}" -ne 0 ] || [ "$status" -ne 0 ]; then
+        cat "$scratch/$part"
+        [ "${bad:-0}" -gt 0 ] || bad=1
+    fi
+    echo "$part: ${ok:-0} passed, $bad failed"
+    passed=$((passed + ${ok:-0})) failed=$((failed + bad))
+done
 
 for report in "$scratch"/asan.* "$scratch"/ubsan.* "$scratch"/lsan.*; do
     [ -s "$report" ] || continue
