@@ -35,7 +35,7 @@ static struct bg_store_spec spec_of(const struct bg_store *store, const struct b
     if (line->update_bits == 0)
         spec.low = follow > 0 ? follow : 0;
     else
-        spec.low = spec.form == BG_STORE_BUFFER ? line->update_bits - overlap : line->update_bits;
+        spec.low = bg_plan_bits(line->update_bits) - (spec.form == BG_STORE_BUFFER ? overlap : 0);
     if (spec.form == BG_STORE_BUFFER)
         spec.buffer = spec.low + overlap;
     most = BG_STORE_LOW_MAX - (spec.form == BG_STORE_BUFFER ? spec.buffer : spec.low);

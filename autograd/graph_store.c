@@ -39,7 +39,7 @@ enum bg_status bg_param_check_update(const struct bg_plan_layer *layer)
     char bits[16] = "";
 
     if (layer->update_bits != 0)
-        (void)snprintf(bits, sizeof bits, ":%d", layer->update_bits);
+        (void)snprintf(bits, sizeof bits, ":%d", bg_plan_bits(layer->update_bits));
     if (strcmp(layer->update, "sgd") == 0) {
         if (layer->update_bits != 0)
             FAIL(BG_E_UNSUPPORTED, "layer %s: u=sgd%s: sgd keeps f32 weights and has no bits",

@@ -181,7 +181,8 @@ static int32_t buffer_limit(const struct bg_store *store, int r)
     return (1 << (bg_store_buffer_bits(store, r) - 1)) - 1;
 }
 
-/* A single move beyond this says nothing more: the weight is at its end, or the buffer full. */
+/* In last bits. A single move beyond this says nothing more: the weight is at its end, or the
+ * buffer full. */
 static int32_t largest_move(const struct bg_store *store, const struct bg_store_step *step, int r)
 {
     const int bits = store->spec.bits + store->spec.low + store->spec.room + store->spec.finer + 1;
@@ -326,4 +327,17 @@ void bg_integer_update(struct bg_param *param, const struct bg_store_step *step)
     store->lost += pass.lost;
     store->kept += pass.kept;
     store->beyond += pass.beyond;
+}
+
+double bg_integer_most(const struct bg_param *param, const struct bg_store_step *step)
+{
+    const struct bg_store *store = param->store;
+    const int r = store->spec.form == BG_STORE_FLOAT ? 0 : store->shift[0];
+
+    if (store->spec.form == BG_STORE_FLOAT) {
+        const struct bg_float_format format = bg_store_format(store, BG_FLOAT_BUFFER);
+        return bg_float_most(&format);
+    }
+    return ldexp((double)largest_move(store, step, r) * (double)param->quantizer->grid.scale[0],
+                 -r - store->spec.finer);
 }

@@ -77,5 +77,9 @@ struct bg_store_step {
 /* Moves a parameter that has a store: optimizer, rounding, W and R, and through the sink the packed
  * codes. Same bits for any thread count and instruction set. */
 void bg_integer_update(struct bg_param *param, const struct bg_store_step *step);
+/* The most that one step moves a weight of channel 0 by; what is larger is held to it and counted
+ * (bg_store.beyond). Buffers: what they hold. Residuals and Kahan: 2^(bits + 1) of the weight's
+ * steps, more on grids that are re-fitted, and at most 2^30 last bits. */
+double bg_integer_most(const struct bg_param *param, const struct bg_store_step *step);
 
 #endif

@@ -209,4 +209,4 @@ static void run(struct bg_kernel_update *in)
 }
 
 const struct bg_kernel_update_table BG_KERNEL_TABLE(update) = {
-    .run = run, .weights = BG_KERNEL_TABLE(update_weights)};
+    .run = run, .usual = BG_KERNEL_TABLE(update_split), .weights = BG_KERNEL_TABLE(update_weights)};

@@ -42,6 +42,9 @@ struct bg_kernel_update {
 
 struct bg_kernel_update_table {
     void (*run)(struct bg_kernel_update *in);
+    /* A run of the usual kind (core/kernel_update_split.c), where there is a loop for it: run takes
+     * it by itself. False: nothing was done. */
+    bool (*usual)(struct bg_kernel_update *in);
     /* Floating point: the n weights of in->codes. */
     void (*weights)(const struct bg_kernel_update *in, float *values);
 };

@@ -181,7 +181,8 @@ static void kahan(const struct bg_kernel_update *in, struct chunk *c)
 {
     const float scale = in->scale, low = (float)in->qmin, high = (float)in->qmax;
     const int64_t n = c->n;
-    int32_t cut = 0, written = 0, lost = 0, kept = 0;
+    const float inverse = in->inverse, limit = (float)in->largest;
+    int32_t cut = 0, written = 0, lost = 0, kept = 0, beyond = 0;
 
     for (int64_t i = 0; i < n; i++) {
         const uint32_t both = (uint32_t)c->a[i];
@@ -196,6 +197,7 @@ static void kahan(const struct bg_kernel_update *in, struct chunk *c)
         cut += (int32_t)(code != at);
         lost += (int32_t)((y == 0.0f) & (c->u[i] != 0.0f));
         kept += (int32_t)(y != 0.0f);
+        beyond += (int32_t)(__builtin_fabsf(c->u[i] * inverse) > limit);
         written += (int32_t)((int32_t)code != c->w[i]);
         c->w[i] = (int32_t)code;
         c->a[i] = (int32_t)((uint32_t)t | ((uint32_t)rest << 16));
@@ -203,6 +205,7 @@ static void kahan(const struct bg_kernel_update *in, struct chunk *c)
     c->cut += cut;
     c->lost += lost;
     c->kept += kept;
+    c->beyond += beyond;
     c->written += written;
 }
 

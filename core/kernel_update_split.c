@@ -23,7 +23,7 @@ struct counts {
 
 /* What is known when the loop is compiled; below: bytes of a residual. */
 struct kind {
-    bool bf16, decays;
+    bool bf16, decays, nesterov;
     int below;
 };
 
@@ -128,6 +128,8 @@ INLINE __m512 units_of(const struct bg_kernel_update *in, const struct factors *
     g = _mm512_add_ps(grad, value);
     m = _mm512_add_ps(_mm512_mul_ps(f->mu, load_momentum(in, i, lanes, kind.bf16)), g);
     store_momentum(in, i, lanes, m, kind.bf16);
+    if (kind.nesterov)
+        m = _mm512_add_ps(g, _mm512_mul_ps(f->mu, m));
     return _mm512_maskz_mul_ps(lanes, _mm512_mul_ps(f->lr, m), f->units);
 }
 
@@ -187,18 +189,26 @@ INLINE void moves(struct bg_kernel_update *all, struct kind kind)
     all->beyond += _mm512_reduce_add_epi32(counts.beyond);
 }
 
+INLINE void moves_by(struct bg_kernel_update *in, bool bf16, bool decays, int below)
+{
+    if (in->nesterov)
+        moves(in, (struct kind){bf16, decays, true, below});
+    else
+        moves(in, (struct kind){bf16, decays, false, below});
+}
+
 INLINE void moves_below(struct bg_kernel_update *in, int below)
 {
     const bool bf16 = in->format == BG_STORE_MOMENTUM_BF16, decays = in->decay != 0.0f;
 
     if (bf16 && decays)
-        moves(in, (struct kind){true, true, below});
+        moves_by(in, true, true, below);
     else if (bf16)
-        moves(in, (struct kind){true, false, below});
+        moves_by(in, true, false, below);
     else if (decays)
-        moves(in, (struct kind){false, true, below});
+        moves_by(in, false, true, below);
     else
-        moves(in, (struct kind){false, false, below});
+        moves_by(in, false, false, below);
 }
 
 bool BG_KERNEL_TABLE(update_split)(struct bg_kernel_update *in)
@@ -206,8 +216,7 @@ bool BG_KERNEL_TABLE(update_split)(struct bg_kernel_update *in)
     const bool bf16 = in->format == BG_STORE_MOMENTUM_BF16;
 
     if (in->form != BG_STORE_SPLIT || in->code_bytes != 1 || in->tune != BG_TUNE_NEAREST ||
-        in->sum != NULL || in->nesterov || in->gradient ||
-        (!bf16 && in->format != BG_STORE_MOMENTUM_F32))
+        in->sum != NULL || in->gradient || (!bf16 && in->format != BG_STORE_MOMENTUM_F32))
         return false;
     if (in->below == NULL)
         moves_below(in, 0);

@@ -42,7 +42,7 @@ struct bg_update_method {
     /* Bytes of state per weight, for reports. */
     double (*state_bytes)(const void *options);
     /* Integer methods: makes the weights what the method moves (core/store.h), in the plan's `bits`
-     * (0 = it does not say); `resumed`: they must be so already. NULL: moves f32 values, any
+     * (update_bits of core/plan.h); `resumed`: they must be so already. NULL: moves f32 values, any
      * parameter's. Options of a method that has this begin with struct bg_integer_options, of all
      * others with struct bg_optimizer (both of policies/step.h). */
     enum bg_status (*prepare)(const void *options, struct bg_param *param, int bits, bool resumed);

@@ -83,7 +83,7 @@ struct bg_param {
     struct bg_sink *sink;           /* NULL: nobody reads codes */
     struct bg_store *store;         /* the weights in integers (core/store.h); NULL: value */
     char update[BG_NAME_MAX];       /* weights: how the plan moves them; "" = not said */
-    int update_bits;                /* and its bits, 0 = not said */
+    int update_bits;                /* and its bits, as in the plan */
 };
 
 static inline bool bg_param_trainable(const struct bg_param *param)

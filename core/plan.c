@@ -141,7 +141,7 @@ void bg_plan_print(const struct bg_plan *plan, struct bg_text *text)
             print_spec(&layer->spec[role], (enum bg_role)role, text);
         bg_text_add(text, "  u=%s", layer->update);
         if (layer->update_bits)
-            bg_text_add(text, ":%d", layer->update_bits);
+            bg_text_add(text, ":%d", bg_plan_bits(layer->update_bits));
         bg_text_add(text, "\n");
     }
 }

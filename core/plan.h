@@ -44,8 +44,14 @@ struct bg_plan_layer {
     char name[BG_NAME_MAX];
     struct bg_spec spec[BG_ROLES];
     char update[BG_NAME_MAX]; /* method name */
-    int update_bits;          /* residual bits, 0 = none given */
+    int update_bits;          /* residual bits; 0 = not said, BG_PLAN_NO_BITS = said to be 0 */
 };
+#define BG_PLAN_NO_BITS (-1)
+/* What update_bits says. */
+static inline int bg_plan_bits(int update_bits)
+{
+    return update_bits > 0 ? update_bits : 0;
+}
 
 struct bg_plan {
     char requant[BG_NAME_MAX]; /* "f32-rne", "fixed-single", "fixed-double", "pow2-rne" */

@@ -162,7 +162,10 @@ static enum bg_status read_update(struct reading *r, struct word field, struct w
         return BG_OK;
     struct word digits = {.at = colon + 1, .length = value.length - length - 1};
     static const int limits[2] = {0, BG_PLAN_UPDATE_BITS_MAX};
-    return read_bits(r, field, digits, limits, &r->layer.update_bits);
+    enum bg_status rc = read_bits(r, field, digits, limits, &r->layer.update_bits);
+    if (r->layer.update_bits == 0)
+        r->layer.update_bits = BG_PLAN_NO_BITS;
+    return rc;
 }
 
 static enum bg_status read_field(struct reading *r, struct word field)

@@ -92,7 +92,7 @@ static enum bg_status choose(const struct bg_recipe *recipe, const struct bg_rec
     struct bg_residual_choice choice;
     struct rows *rows = NULL;
     enum bg_status rc = BG_OK;
-    int index = 0;
+    int index = 0, below = 0;
 
     TRY(bg_alloc(&rows, 1, sizeof *rows));
     while (index < record->layers && strcmp(record->layer_name[index], layer->name) != 0)
@@ -109,14 +109,15 @@ static enum bg_status choose(const struct bg_recipe *recipe, const struct bg_rec
         rc = bg_fail_prefix(rc, "select.residual: layer %s: ", layer->name);
     TRY(rc);
     TRY(bg_text_copy(layer->update, sizeof layer->update, "residual"));
-    layer->update_bits = choice.bits > needed(rows, bits) ? choice.bits : needed(rows, bits);
-    if (layer->update_bits > BG_STORE_LOW_MAX)
-        layer->update_bits = BG_STORE_LOW_MAX;
+    below = choice.bits > needed(rows, bits) ? choice.bits : needed(rows, bits);
+    if (below > BG_STORE_LOW_MAX)
+        below = BG_STORE_LOW_MAX;
+    layer->update_bits = below > 0 ? below : BG_PLAN_NO_BITS;
     bg_log(BG_LOG_INFO,
            "select: %s: %g %% of its steps are below 2^%.1f of a step of its %d-bit weights: "
            "u=residual:%d%s",
-           layer->name, 100.0 * options->quantile, choice.size, bits, layer->update_bits,
-           layer->update_bits > choice.bits ? ", which its present values need" : "");
+           layer->name, 100.0 * options->quantile, choice.size, bits, below,
+           below > choice.bits ? ", which its present values need" : "");
     if (choice.saturates)
         bg_log(BG_LOG_WARN,
                "select: %s: more than %g %% of its steps stopped at the grid's end: it needs "

@@ -135,9 +135,9 @@ static enum bg_status check_plan(const struct bg_param *param, const struct bg_s
     if (!floats && param->quantizer->grid.bits != spec->bits)
         FAIL(BG_E_MISMATCH, "%s: weights of %d bits in the file, %d in the network's plan", group,
              spec->bits, param->quantizer->grid.bits);
-    if (param->update_bits > 0 && param->update_bits != bits)
+    if (param->update_bits != 0 && bg_plan_bits(param->update_bits) != bits)
         FAIL(BG_E_MISMATCH, "%s: %d bits in the file, the network's plan asks for u=%s:%d", group,
-             bits, param->update, param->update_bits);
+             bits, param->update, bg_plan_bits(param->update_bits));
 out:
     return rc;
 }

@@ -1,6 +1,8 @@
 /* The part that integer update methods share (policies/step.h). */
 #include "policies/step.h"
 
+#include <stdio.h>
+
 const char *const bg_step_quantises[] = {"step", "gradient", NULL};
 const char *const bg_step_momenta[] = {"f32", "bf16", "s16", NULL};
 const char *const bg_step_grids[] = {"fixed", "power-of-two", "refit", NULL};
@@ -58,22 +60,21 @@ struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options
                                   .step = moment->step};
 }
 
-/* The most that a single step can move a weight by, of channel 0. */
-static double most_of(const struct bg_param *param)
+/* "a buffer of 16 bits": what takes a step. */
+static void taker(const struct bg_store *store, char out[64])
 {
-    const struct bg_grid *grid = bg_param_grid(param);
-    struct bg_float_format format;
-
-    if (grid != NULL)
-        return (double)grid->scale[0] * (double)(grid->qmax - grid->qmin);
-    format = bg_store_format(param->store, BG_FLOAT_BUFFER);
-    return bg_float_most(&format);
+    if (store->spec.form == BG_STORE_FLOAT || store->spec.form == BG_STORE_BUFFER)
+        (void)snprintf(out, 64, "their buffer of %d bits holds",
+                       bg_store_buffer_bits(store, store->spec.low));
+    else
+        (void)snprintf(out, 64, "weights of %d bits take", store->spec.bits);
 }
 
 enum bg_status bg_integer_move(struct bg_param *param, const struct bg_store_step *step)
 {
     enum bg_status rc = BG_OK;
     int64_t before = 0, beyond = 0;
+    char what[64];
 
     if (param->store == NULL)
         FAIL(BG_E_USAGE, "%s: its weights are not in integers", param->name);
@@ -82,12 +83,14 @@ enum bg_status bg_integer_move(struct bg_param *param, const struct bg_store_ste
         bg_store_refit(param);
     bg_integer_update(param, step);
     beyond = param->store->beyond - before;
-    if (beyond > param->store->count / 2)
+    if (beyond > param->store->count / 2) {
+        taker(param->store, what);
         FAIL(BG_E_RANGE,
-             "%s: with lr %g %lld of %lld weights would move in one step by more than their %s "
-             "can express, %g in channel 0",
-             param->name, step->lr, (long long)beyond, (long long)param->store->count,
-             param->quantizer == NULL ? "buffer" : "grid", most_of(param));
+             "%s: with lr %g %lld of %lld weights would move in one step by more than %s, %g in "
+             "channel 0",
+             param->name, step->lr, (long long)beyond, (long long)param->store->count, what,
+             bg_integer_most(param, step));
+    }
 out:
     return rc;
 }

@@ -65,7 +65,7 @@ static enum bg_status prepare(const void *options, struct bg_param *param, int b
     const struct residual_options *o = options;
     const bool several = o->gradients > 1;
     const struct bg_store_spec spec = {.form = BG_STORE_SPLIT,
-                                       .low = bits > 0 ? bits : (int)o->bits,
+                                       .low = bits != 0 ? bg_plan_bits(bits) : (int)o->bits,
                                        .half = o->split == 0,
                                        .gradients = several ? (int)o->gradients : 0,
                                        .finer = several ? (int)o->sum_bits : 0};

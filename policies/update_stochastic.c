@@ -19,9 +19,9 @@ static enum bg_status prepare(const void *options, struct bg_param *param, int b
 {
     const struct stochastic_options *o = options;
     const struct bg_store_spec spec = {.form = BG_STORE_SPLIT};
-    if (bits > 0)
+    if (bits != 0)
         return bg_fail(BG_E_UNSUPPORTED, "%s: u=stochastic:%d: stochastic keeps no bits",
-                       param->name, bits);
+                       param->name, bg_plan_bits(bits));
     return bg_integer_prepare(&o->integer, param, &spec, resumed);
 }
 

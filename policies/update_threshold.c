@@ -245,7 +245,8 @@ static enum bg_status prepare(const void *options, struct bg_param *param, int b
 {
     enum bg_status rc = BG_OK;
     const struct threshold_options *o = options;
-    const int buffer = bits > 0 ? bits : (int)o->bits, low = buffer - 1 - (int)o->overlap;
+    const int buffer = bits != 0 ? bg_plan_bits(bits) : (int)o->bits,
+              low = buffer - 1 - (int)o->overlap;
     const struct bg_store_spec spec = {.form = BG_STORE_BUFFER,
                                        .low = low,
                                        .buffer = buffer,

@@ -524,20 +524,38 @@ Test(integer_training, refuses_what_cannot_hold)
          "forms those of 2 to 16 bits",
          BG_E_UNSUPPORTED},
         {"", "{lr: 1000, update: threshold, options: {form: float, momentum: 0}}",
-         "weights would move in one step by more than their buffer can express", BG_E_RANGE},
+         "weights would move in one step by more than their buffer of ", BG_E_RANGE},
         {"residul:8", "{lr: 0.1}", "did you mean 'residual'?", BG_E_DATA},
         {"residual:8", "{lr: 1000, options: {momentum: 0}}",
-         "weights would move in one step by more than their grid can express", BG_E_RANGE}};
+         "weights would move in one step by more than weights of 8 bits take, ", BG_E_RANGE},
+        {"kahan-bf16", "{lr: 1000, options: {momentum: 0}}",
+         "weights would move in one step by more than weights of 8 bits take, ", BG_E_RANGE},
+        {"nearest:0", "{lr: 0.1}", "conv1.weight: u=nearest:0: nearest keeps no bits",
+         BG_E_UNSUPPORTED},
+        {"threshold:0", "{lr: 0.1}", "conv1.weight: u=threshold:0: a sign and", BG_E_RANGE}};
     static struct fixture f;
-    for (int i = 0; i < 11; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct bg_train_state state = {0};
         make(&f, BG_COMPUTE_FAST);
         if (cases[i].plan[0] != '\0')
             apply_all(&f, 8, cases[i].plan);
-        cr_assert(train(&f, cases[i].options, &state) == cases[i].rc, "%d", i);
+        cr_assert(train(&f, cases[i].options, &state) == cases[i].rc, "%d", (int)i);
         cr_assert(strstr(bg_error(), cases[i].sentence), "%s", bg_error());
         take_down(&f);
     }
+}
+
+/* No bits below are bits that a plan can name: not those of the method's option. */
+Test(integer_training, residual_0_is_none)
+{
+    static struct fixture f;
+    struct bg_train_state state = {0};
+    make(&f, BG_COMPUTE_FAST);
+    apply_all(&f, 8, "residual:0");
+    OK(train(&f, "{lr: 0.1}", &state));
+    for (int i = 0; i < 3; i++)
+        cr_assert(weight(&f, i)->store->spec.low == 0 && weight(&f, i)->store->below == NULL);
+    take_down(&f);
 }
 
 /* A step of the grid is worth more than any step of training: rounding to nearest never moves. */

@@ -215,6 +215,8 @@ Test(plan, equality_sees_every_field)
         "c w=s4/channel a=u8 g=bf16 dw=s7 u=residual:8\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8/channel u=residual:8\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8 u=residual:7\n",
+        "c w=s4/channel a=u8 g=bf16 dw=s8 u=residual:0\n",
+        "c w=s4/channel a=u8 g=bf16 dw=s8 u=residual\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8 u=sgd:8\n",
         "requant pow2-rne\nc w=s4/channel a=u8 g=bf16 dw=s8 u=residual:8\n",
         "c w=s4/channel a=u8 g=bf16 dw=s8 u=residual:8\nd\n",
@@ -225,6 +227,21 @@ Test(plan, equality_sees_every_field)
         bg_plan_free(&b);
     }
     bg_plan_free(&a);
+}
+
+Test(plan, no_bits_below_are_said_and_not_left_open)
+{
+    struct bg_plan none = parse("c w=s4 a=u8 u=residual:0\n"),
+                   open = parse("c w=s4 a=u8 u=residual\n");
+    struct bg_text text = {0};
+    cr_expect(none.layer[0].update_bits == BG_PLAN_NO_BITS && open.layer[0].update_bits == 0);
+    cr_expect_not(bg_plan_equal(&none, &open));
+    bg_text_init(&text, 1 << 12);
+    bg_plan_print(&none, &text);
+    cr_expect(strstr(bg_text_string(&text), "u=residual:0\n") != NULL, "%s", bg_text_string(&text));
+    bg_text_free(&text);
+    bg_plan_free(&none);
+    bg_plan_free(&open);
 }
 
 Test(plan, make_refuses_names_that_could_not_be_read)
