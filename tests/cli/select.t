@@ -149,15 +149,41 @@ out...
 
 # Everything measured as one table.
 $ bitgrad profile export whole > p.tsv; head -n 1 p.tsv; cut -f 1 p.tsv | sort | uniq -c | awk '{print $2}'; awk -F '\t' '{print NF}' p.tsv | sort -u; grep -c 'measures	combinations' p.tsv
-out: table	source	step	layer	role	channel	bits	quantity	value	spread	samples	passes
+out: table	source	step	layer	role	channel	bits	quantity	value	spread	samples	passes	epoch	method
 out: displacement
 out: gradients
 out: measures
+out: memory
 out: table
-out: 12
+out: updates
+out: 14
 out: 27
 
 $ bitgrad profile export whole --format json | grep -o '"table"' | wc -l > rows; sed 1d p.tsv | wc -l | cmp - rows
+
+# Updates by layer, stage, epoch and method; sizes of steps add up to their sample.
+$ bitgrad run ${RECIPES}/tiny.yaml --out moved -q 'stages=[train, finetune, evaluate]' quantize.weight_bits=8 train.update=residual finetune.update=sgd train.epochs=2 finetune.epochs=1 report.figures=false > /dev/null; bitgrad profile export moved > m.tsv; grep '^updates' m.tsv | cut -f 2,4,7,8,13,14 | grep -E 'fc.*(below-bits|written)'; awk -F '\t' '$8 ~ /^steps-/ { sum[$2 $4 $13] += $9; of[$2 $4 $13] = $11 } END { for (i in sum) { n++; wrong += sum[i] != of[i] || sum[i] == 0 }; print n, wrong + 0 }' m.tsv
+out: train	fc	8	below-bits	1	residual
+out: train	fc	8	written	1	residual
+out: train	fc	8	below-bits	2	residual
+out: train	fc	8	written	2	residual
+out: finetune	fc	8	below-bits	1	sgd
+out: 9 0
+
+# What became of the updates of integer weights gives the result's shares.
+$ awk -F '\t' '$1 == "updates" && $2 == "train" { sum[$8] += $9 } END { n = sum["updates"]; printf "lost:%.9f\nsaturated:%.9f\nwrites_per_weight_and_step:%.9f\n", sum["lost"] / n, sum["saturated"] / n, sum["written"] / n }' m.tsv > shares; tr -d ' \n"' < moved/result.json | grep -o 'updates:{.*' | grep -oE 'train:\{.*' | grep -oE 'integer:\{bytes_per_weight:\{[^}]*\}[^}]*' | tr ',' '\n' | awk -F: '/^(lost|saturated|writes_per_weight_and_step):/ { printf "%s:%.9f\n", $1, $2 }' | cmp - shares; awk -F: '$2 > 0' shares | wc -l
+out: 3
+
+# The memory of weights at the end of each stage.
+$ for t in train finetune; do awk -F '\t' -v t=$t '$1 == "memory" && $2 == t && $4 == "fc" { printf "%s=%s ", $8, $9 }' m.tsv; echo; done
+out: integer=1 weights=32 codes=32 below=36 momentum=128 f32=128 gradient=128 
+out: integer=0 weights=32 codes=0 below=0 momentum=128 f32=256 gradient=128 
+
+$ bitgrad profile export moved --format json | tr -d ' \n' | grep -o '{[^}]*"table"[^}]*}' > j; for t in updates memory; do grep -c "\"table\":\"$t\"" j; grep -c "^$t" m.tsv; done | uniq -c | awk '{ print $1 }'; grep -m 1 '"momentum"' j; grep -m 1 '"written"' j | sed 's/"value":[0-9.]*/"value":N/'
+out: 2
+out: 2
+out: {"layer":"conv1","quantity":"momentum","role":"weight","source":"train","table":"memory","value":216.0}
+out: {"bits":8,"epoch":1,"layer":"conv1","method":"residual","quantity":"written","role":"weight","source":"train","table":"updates","value":N}
 
 $ bitgrad profile export whole --format xml
 err: bitgrad: --format: expected tsv or json, got 'xml'
