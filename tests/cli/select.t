@@ -54,8 +54,10 @@ $ bash go --out x 'profile.measures=[output-error]' 'select={policy: output-erro
 err~ bitgrad: output-error: measure "output-error" has no divergence of weights; measure it so in profile.measures
 exit: 65
 
-# Another policy's live decision equals its replay from the first run.
-$ for p in fisher weight-displacement loss-change; do bash go --out live -q "$(cat all)" select.policy=$p select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; rm -r live; done
+# A live decision of every policy, by a run that takes the measures it needs alone, equals its replay from the first run.
+$ printf '%s\n' 'class-count|supported=[16]|' 'class-count|supported=[16] of=fisher|fisher, weight-error, activation-error' 'fisher||fisher, weight-error, activation-error' 'gradient-error||gradient-error' 'gradient-profile|quantities=[input,output]|' 'hessian||{name: hessian, vectors: 2}, weight-error' 'loss-change||loss-change' 'oracle||combinations' 'output-error|measure=kl metric=kl|{name: output-error, as: kl, metric: kl}' 'perturbation||{name: perturbation, draws: 2}, weight-error' 'random|draw=3|' 'reverse|of=weight-error|weight-error, activation-error' 'uniform|order=backward|' 'weight-displacement||' 'weight-error||weight-error, activation-error' > policies; cut -d '|' -f 1 policies | sort -u > these; bitgrad list policies | grep -oE '^[a-z-]+' | sort | cmp - these
+$ words() { sed -E "s/(^| )([a-z])/\1$1.\2/g"; }; while IFS='|' read -r p options measures; do bash go --out live -q stages=[train,profile,select] "profile.measures=[$measures]" select.policy=$p $(words select.options <<< "$options") select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p $(words options <<< "$options") select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; grep '^policy' lived; rm -r live $p.txt; done < policies | sort -u | wc -l
+out: 14
 
 # A run that was cut off in its search answers too.
 $ kill_at 'select: 0' bash go --out half "$(cat all)"; bitgrad select half policy=fisher select.search=count select.count=2 > h; bitgrad select whole policy=fisher select.search=count select.count=2 | cmp - h
