@@ -1,5 +1,5 @@
 /* `bitgrad profile export`: everything a run has measured, as one long table: gradients, weight
- * displacement and the rows of measures. */
+ * displacement, the rows of measures, what updates did and the memory of weights. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +14,10 @@ extern const struct bg_command bg_cmd_profile;
 
 static const char *const sources[BG_PROFILES] = {"training", "batches", "finetuning"};
 
-/* One line. -1 and NaN stand for what a row has not. */
+/* One line. "", -1 and NaN stand for what a row has not. */
 struct line {
-    const char *table, *source, *layer, *role, *quantity;
-    int64_t step, channel, bits, samples, passes;
+    const char *table, *source, *layer, *role, *quantity, *method;
+    int64_t step, channel, bits, samples, passes, epoch;
     double value, spread;
 };
 
@@ -55,6 +55,8 @@ static void add_tsv(struct bg_text *text, const struct line *line)
     add_real(text, line->spread);
     add_integer(text, line->samples);
     add_integer(text, line->passes);
+    add_integer(text, line->epoch);
+    bg_text_add(text, "\t%s", line->method);
     bg_text_add(text, "\n");
 }
 
@@ -64,11 +66,8 @@ static void add_json(json_t *rows, const struct line *line)
     const struct {
         const char *key;
         int64_t value;
-    } integers[] = {{"step", line->step},
-                    {"channel", line->channel},
-                    {"bits", line->bits},
-                    {"samples", line->samples},
-                    {"passes", line->passes}};
+    } integers[] = {{"step", line->step},       {"channel", line->channel}, {"bits", line->bits},
+                    {"samples", line->samples}, {"passes", line->passes},   {"epoch", line->epoch}};
     json_object_set_new(row, "table", json_string(line->table));
     json_object_set_new(row, "source", json_string(line->source));
     json_object_set_new(row, "layer", json_string(line->layer));
@@ -80,6 +79,8 @@ static void add_json(json_t *rows, const struct line *line)
     json_object_set_new(row, "value", isfinite(line->value) ? json_real(line->value) : json_null());
     if (isfinite(line->spread))
         json_object_set_new(row, "spread", json_real(line->spread));
+    if (*line->method)
+        json_object_set_new(row, "method", json_string(line->method));
     json_array_append_new(rows, row);
 }
 
@@ -98,11 +99,13 @@ static struct line blank(const char *table, const char *source, const char *laye
                          .layer = layer,
                          .role = "",
                          .quantity = "",
+                         .method = "",
                          .step = -1,
                          .channel = -1,
                          .bits = -1,
                          .samples = -1,
                          .passes = -1,
+                         .epoch = -1,
                          .value = (double)NAN,
                          .spread = (double)NAN};
 }
@@ -217,6 +220,60 @@ static void add_measures(struct out *out, const struct bg_record *record)
     }
 }
 
+/* A quantity is called as its column, in the words of the other tables. */
+static void add_cell(struct out *out, struct line line, const struct bg_table *table, int64_t row,
+                     int column)
+{
+    const union bg_cell *cell = bg_table_row(table, row) + column;
+    char name[BG_NAME_MAX];
+
+    (void)snprintf(name, sizeof name, "%s", table->column[column].name);
+    for (char *at = name; *at; at++)
+        *at = *at == '_' ? '-' : *at;
+    line.quantity = name;
+    line.value = table->column[column].type == BG_H5_F64 ? cell->real : (double)cell->integer;
+    add(out, &line);
+}
+
+/* Counts are of all updates; the learning rate, the unit and sizes of steps are of a sample, whose
+ * number stands beside each. */
+static void add_updates(struct out *out, const struct bg_record *record)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_UPDATES];
+
+    for (int64_t r = 0; r < table->rows; r++) {
+        const union bg_cell *row = bg_table_row(table, r);
+        struct line line = blank("updates", bg_updated_names[row[BG_UPDATE_STAGE].integer],
+                                 record->layer_name[row[BG_UPDATE_LAYER].integer]);
+        line.epoch = row[BG_UPDATE_EPOCH].integer;
+        line.method = record->update_method[row[BG_UPDATE_METHOD].integer];
+        line.role = "weight";
+        line.bits =
+            row[BG_UPDATE_WEIGHT_BITS].integer > 0 ? row[BG_UPDATE_WEIGHT_BITS].integer : -1;
+        for (int i = BG_UPDATE_BELOW_BITS; i <= BG_UPDATE_BEYOND; i++)
+            if (row[i].integer >= 0)
+                add_cell(out, line, table, r, i);
+        line.samples = row[BG_UPDATE_SAMPLED].integer;
+        for (int i = BG_UPDATE_LR; i < BG_UPDATE_END; i++)
+            if (i != BG_UPDATE_SAMPLED)
+                add_cell(out, line, table, r, i);
+    }
+}
+
+static void add_memory(struct out *out, const struct bg_record *record)
+{
+    const struct bg_table *table = &record->table[BG_TABLE_MEMORY];
+
+    for (int64_t r = 0; r < table->rows; r++) {
+        const union bg_cell *row = bg_table_row(table, r);
+        struct line line = blank("memory", bg_updated_names[row[BG_MEMORY_STAGE].integer],
+                                 record->layer_name[row[BG_MEMORY_LAYER].integer]);
+        line.role = "weight";
+        for (int i = BG_MEMORY_INTEGER; i <= BG_MEMORY_GRADIENT; i++)
+            add_cell(out, line, table, r, i);
+    }
+}
+
 static enum bg_status print(struct out *out)
 {
     json_t *root = NULL;
@@ -252,10 +309,12 @@ static enum bg_status export_run(const struct bg_arguments *arguments, struct ou
         out->rows = json_array();
     else
         bg_text_add(&out->text, "table\tsource\tstep\tlayer\trole\tchannel\tbits\tquantity\tvalue\t"
-                                "spread\tsamples\tpasses\n");
+                                "spread\tsamples\tpasses\tepoch\tmethod\n");
     add_profiles(out, &record, true);
     add_profiles(out, &record, false);
     add_measures(out, &record);
+    add_updates(out, &record);
+    add_memory(out, &record);
     TRY(print(out));
 out:
     bg_record_free(&record);
@@ -290,12 +349,25 @@ static const struct bg_argument profile_arguments[] = {
 const struct bg_command bg_cmd_profile = {
     .name = "profile",
     .usage = "profile export RUN [--format tsv|json] [--channels]",
-    .help = "what a run has measured, as one table: gradients, displacement, measures",
+    .help = "what a run has measured, as one table: gradients, displacement, measures, updates, "
+            "memory",
     .details =
         "RUN may be finished or still at work. One line per value: table, source (which part "
         "of the run, or\n"
         "which measure), step, layer, role, channel, bits, quantity, value, spread (standard "
         "error), samples,\n"
-        "and passes (samples through a forward pass plus samples through a backward pass).",
+        "passes (samples through a forward pass plus samples through a backward pass), epoch and "
+        "method.\n"
+        "Of updates: bits and below-bits of the weight; how many updates, and how many of them "
+        "wrote a code,\n"
+        "were lost, saturated or beyond all codes, where the method counts them; from a sample of "
+        "the steps\n"
+        "the learning rate, the unit, the mean step in units, and how many were of 2^-K to "
+        "2^-(K-1) "
+        "units\n"
+        "(steps-K; steps-0: of 1 and more; the last: smaller ones too; steps-none: of 0).\n"
+        "Of memory: integer (1 or 0), how many weights, and bytes of their codes, of what is below "
+        "them, of\n"
+        "momentum, f32 copies and gradient.",
     .main = profile_main,
     .arguments = profile_arguments};

@@ -65,6 +65,18 @@ out~ arena-tiny: 8 seeds, .*
 $ cut -f4,8 stop/pairs.tsv | grep -c 'few'
 out: 0
 exit: 1
+# Verdicts are those of their intervals, in tables and in JSON; all three occur. A difference is that of its two means, in this order.
+$ awk -F '\t' 'FNR == 1 { n = 0; for (i = 1; i <= NF; i++) if ($i == "verdict") at[++n] = i; next } { for (k = 1; k <= n; k++) { i = at[k]; low = $(i - 2); high = $(i - 1); wrong += $i != (low == "-" ? "-" : low > 0 ? "better" : high < 0 ? "worse" : "tie"); seen[$i]++ } } END { print wrong + 0, (seen["better"] > 0) + (seen["worse"] > 0) + (seen["tie"] > 0) }' stop/summary.tsv stop/pairs.tsv stop/hypervolume.tsv
+out: 0 3
+$ tr -d ' "' < stop/arena.json | awk -F '[:,]' '{ value[$1] = $2 } $1 == "verdict" { low = value["low"]; high = value["high"]; wrong += $2 != (low == "null" ? "-" : low > 0 ? "better" : high < 0 ? "worse" : "tie"); seen[$2]++ } END { print wrong + 0, (seen["better"] > 0) + (seen["worse"] > 0) + (seen["tie"] > 0) }'
+out: 0 3
+$ awk -F '\t' 'function far(a, b) { return a - b > 1e-9 || b - a > 1e-9 } FNR == 1 { next } FILENAME ~ /summary/ { mean[$1, $2, $3] = $6; if ($8 != "-") over[$1, $2, $3] = $8; next } { a = mean[$1, $2, $3]; b = mean[$1, $2, $4]; pairs += far(a - b, $5) } END { for (i in over) { split(i, k, SUBSEP); n++; single += far(mean[i] - mean[k[1], k[2], "random"], over[i]) } print pairs + 0, single + 0, (n > 10) }' stop/summary.tsv stop/pairs.tsv
+out: 0 0 1
+
+# The terminal's rows: a tie where the interval contains 0, else the difference in points.
+$ bitgrad arena stop -q | sed -n '/^mean-weight-bits/,/^report/p' | awk -F '\t' 'function points(i) { return $(i + 3) == "-" ? "-" : $(i + 1) <= 0 && $(i + 2) >= 0 ? "tie" : sprintf("%+.2f [%+.2f, %+.2f]", 100 * $i, 100 * $(i + 1), 100 * $(i + 2)) } FILENAME == "-" { if (/<=/) split($0, b, "<= "); else { split($0, w, " +"); row[b[2], w[2]] = $0 }; next } $2 == "best" { for (i = 8; i <= 12; i += 4) if ($3 != (i == 8 ? "random" : "same-bits")) { n++; at = substr(row[$1, $3], i == 8 ? 63 : 86, 22); sub(/ +$/, "", at); wrong += at != points(i); tie += points(i) == "tie"; sign += points(i) ~ /^[-+]/ } } END { print n, wrong + 0, (tie > 0) + (sign > 0) }' - stop/summary.tsv
+out: 24 0 2
+
 $ bash go --out free -q arena.activation_bits=0 'arena.budget={kind: bops-hawq, values: [500000]}' 'arena.candidates=[3, 4, 6]' | tail -1; cat free/plans/*.txt | grep -o 'a=u[0-9]' | sort -u | head -3
 out: report     free/report.html
 out: a=u3

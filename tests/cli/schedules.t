@@ -111,6 +111,16 @@ $ bash go --out prefix select.search=count select.count=2 select.second_bits=3 s
 out: 2
 out: 2
 
+# A larger budget in the second of three selections, more bits for its prefix: with direction: both layers rise, with down none.
+$ for d in both down; do bash go --out budget-$d 'select.budget={mean-weight-bits: 3.5}' select.every=1 finetune.epochs=3 'select.progress=[1, 1.3]' select.direction=$d -q > /dev/null; bash go --out prefix-$d select.search=count select.count=2 select.second_bits=3 select.every=1 finetune.epochs=3 'select.progress=[1, 2]' select.direction=$d -q > /dev/null; done; for r in budget-both prefix-both budget-down prefix-down; do for i in 1 2 3; do bitgrad select $r --round $i | sed -n '/^requant/,$p' > $r-$i; grep -oE 'w=s[0-9]+' $r-$i | cut -c 4- > bits-$i; done; paste bits-1 bits-2 bits-3 | awk -v r=$r '{ n++; up += $2 > $1; again += $3 > $2 } END { print r, n, (up ? "rise" : "none rises"), again + 0 }'; done; cmp budget-both-1 budget-down-1; cmp prefix-both-1 prefix-down-1
+out: budget-both 3 rise 0
+out: prefix-both 3 rise 0
+out: budget-down 3 none rises 0
+out: prefix-down 3 none rises 0
+
+# Each round from the file is the round that the run made; the last one is its plan.
+$ for r in budget-both prefix-both budget-down prefix-down; do bitgrad report $r --no-figures > /dev/null; for i in 1 2 3; do sed -n "/<summary>selection $i,/,/<\/pre>/p" $r/report.html | sed '1d; s/^<pre>//; s/<.*//; /^$/d' | cmp - $r-$i; done; cmp $r-3 $r/plan.txt; done
+
 # Factors are for the selections before the last; keys of budgets are not passed over.
 $ bash go --out none 'select.budget={bytes: 1000}' 'select.progress=[2]'
 err~ bitgrad: .*select.progress: the last of 1 selection would take 2 times what is asked for; factors are for those before it \(select.every\)

@@ -54,8 +54,10 @@ $ bash go --out x 'profile.measures=[output-error]' 'select={policy: output-erro
 err~ bitgrad: output-error: measure "output-error" has no divergence of weights; measure it so in profile.measures
 exit: 65
 
-# Another policy's live decision equals its replay from the first run.
-$ for p in fisher weight-displacement loss-change; do bash go --out live -q "$(cat all)" select.policy=$p select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; rm -r live; done
+# A live decision of every policy, by a run that takes the measures it needs alone, equals its replay from the first run.
+$ printf '%s\n' 'class-count|supported=[16]|' 'class-count|supported=[16] of=fisher|fisher, weight-error, activation-error' 'fisher||fisher, weight-error, activation-error' 'gradient-error||gradient-error' 'gradient-profile|quantities=[input,output]|' 'hessian||{name: hessian, vectors: 2}, weight-error' 'loss-change||loss-change' 'oracle||combinations' 'output-error|measure=kl metric=kl|{name: output-error, as: kl, metric: kl}' 'perturbation||{name: perturbation, draws: 2}, weight-error' 'random|draw=3|' 'reverse|of=weight-error|weight-error, activation-error' 'uniform|order=backward|' 'weight-displacement||' 'weight-error||weight-error, activation-error' > policies; cut -d '|' -f 1 policies | sort -u > these; bitgrad list policies | grep -oE '^[a-z-]+' | sort | cmp - these
+$ words() { sed -E "s/(^| )([a-z])/\1$1.\2/g"; }; while IFS='|' read -r p options measures; do bash go --out live -q stages=[train,profile,select] "profile.measures=[$measures]" select.policy=$p $(words select.options <<< "$options") select.search=count select.count=2 > /dev/null; bitgrad select whole policy=$p $(words options <<< "$options") select.search=count select.count=2 --out $p.txt > replay; bitgrad select live > lived; cmp $p.txt live/plan.txt; cmp replay lived; grep '^policy' lived; rm -r live $p.txt; done < policies | sort -u | wc -l
+out: 14
 
 # A run that was cut off in its search answers too.
 $ kill_at 'select: 0' bash go --out half "$(cat all)"; bitgrad select half policy=fisher select.search=count select.count=2 > h; bitgrad select whole policy=fisher select.search=count select.count=2 | cmp - h
@@ -149,15 +151,41 @@ out...
 
 # Everything measured as one table.
 $ bitgrad profile export whole > p.tsv; head -n 1 p.tsv; cut -f 1 p.tsv | sort | uniq -c | awk '{print $2}'; awk -F '\t' '{print NF}' p.tsv | sort -u; grep -c 'measures	combinations' p.tsv
-out: table	source	step	layer	role	channel	bits	quantity	value	spread	samples	passes
+out: table	source	step	layer	role	channel	bits	quantity	value	spread	samples	passes	epoch	method
 out: displacement
 out: gradients
 out: measures
+out: memory
 out: table
-out: 12
+out: updates
+out: 14
 out: 27
 
 $ bitgrad profile export whole --format json | grep -o '"table"' | wc -l > rows; sed 1d p.tsv | wc -l | cmp - rows
+
+# Updates by layer, stage, epoch and method; sizes of steps add up to their sample.
+$ bitgrad run ${RECIPES}/tiny.yaml --out moved -q 'stages=[train, finetune, evaluate]' quantize.weight_bits=8 train.update=residual finetune.update=sgd train.epochs=2 finetune.epochs=1 report.figures=false > /dev/null; bitgrad profile export moved > m.tsv; grep '^updates' m.tsv | cut -f 2,4,7,8,13,14 | grep -E 'fc.*(below-bits|written)'; awk -F '\t' '$8 ~ /^steps-/ { sum[$2 $4 $13] += $9; of[$2 $4 $13] = $11 } END { for (i in sum) { n++; wrong += sum[i] != of[i] || sum[i] == 0 }; print n, wrong + 0 }' m.tsv
+out: train	fc	8	below-bits	1	residual
+out: train	fc	8	written	1	residual
+out: train	fc	8	below-bits	2	residual
+out: train	fc	8	written	2	residual
+out: finetune	fc	8	below-bits	1	sgd
+out: 9 0
+
+# What became of the updates of integer weights gives the result's shares.
+$ awk -F '\t' '$1 == "updates" && $2 == "train" { sum[$8] += $9 } END { n = sum["updates"]; printf "lost:%.9f\nsaturated:%.9f\nwrites_per_weight_and_step:%.9f\n", sum["lost"] / n, sum["saturated"] / n, sum["written"] / n }' m.tsv > shares; tr -d ' \n"' < moved/result.json | grep -o 'updates:{.*' | grep -oE 'train:\{.*' | grep -oE 'integer:\{bytes_per_weight:\{[^}]*\}[^}]*' | tr ',' '\n' | awk -F: '/^(lost|saturated|writes_per_weight_and_step):/ { printf "%s:%.9f\n", $1, $2 }' | cmp - shares; awk -F: '$2 > 0' shares | wc -l
+out: 3
+
+# The memory of weights at the end of each stage.
+$ for t in train finetune; do awk -F '\t' -v t=$t '$1 == "memory" && $2 == t && $4 == "fc" { printf "%s=%s ", $8, $9 }' m.tsv; echo; done
+out: integer=1 weights=32 codes=32 below=36 momentum=128 f32=128 gradient=128 
+out: integer=0 weights=32 codes=0 below=0 momentum=128 f32=256 gradient=128 
+
+$ bitgrad profile export moved --format json | tr -d ' \n' | grep -o '{[^}]*"table"[^}]*}' > j; for t in updates memory; do grep -c "\"table\":\"$t\"" j; grep -c "^$t" m.tsv; done | uniq -c | awk '{ print $1 }'; grep -m 1 '"momentum"' j; grep -m 1 '"written"' j | sed 's/"value":[0-9.]*/"value":N/'
+out: 2
+out: 2
+out: {"layer":"conv1","quantity":"momentum","role":"weight","source":"train","table":"memory","value":216.0}
+out: {"bits":8,"epoch":1,"layer":"conv1","method":"residual","quantity":"written","role":"weight","source":"train","table":"updates","value":N}
 
 $ bitgrad profile export whole --format xml
 err: bitgrad: --format: expected tsv or json, got 'xml'
