@@ -52,7 +52,8 @@ ISA_vnni := $(ISA_avx512) -mavx512vnni
 # core/kernel_amx_*.c only run where AMX is (bg_train_available).
 ISA_amx := $(ISA_vnni) -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8
 
-KERNELS := $(filter-out core/kernel_amx_%,$(sort $(wildcard core/kernel_*.c)))
+AMX_KERNELS := $(sort $(wildcard core/kernel_amx_*.c))
+KERNELS := $(filter-out $(AMX_KERNELS),$(sort $(wildcard core/kernel_*.c)))
 LIB_SOURCES := $(filter-out $(KERNELS),$(foreach d,$(DIRS),$(sort $(wildcard $(d)/*.c))))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) \
                $(foreach i,$(ISAS),$(KERNELS:%.c=$(BUILD)/%.$(i).o)) \
@@ -69,7 +70,7 @@ SHARED := $(BUILD)/libbitgrad.so.$(SOVERSION)
 BIN := $(BUILD)/bitgrad
 RUNNER := $(BUILD)/run-tests
 
-.PHONY: all help setup run test check bench golden install clean unit print-cflags print-libs
+.PHONY: all help setup run test check bench golden install clean unit print-cflags print-kernel-flags print-libs
 .DELETE_ON_ERROR:
 
 all: $(BIN)
@@ -167,6 +168,10 @@ unit: $(RUNNER)
 
 print-cflags:
 	@echo $(CFLAGS_ALL)
+# One line for each time that a kernel is compiled: the file and the flags of an instruction set.
+print-kernel-flags:
+	@$(foreach i,$(ISAS),$(foreach f,$(KERNELS),echo '$f $(ISA_$i) -DBG_ISA=$i';))
+	@$(foreach f,$(AMX_KERNELS),echo '$f $(ISA_amx)';)
 print-libs:
 	@echo $(LIBS)
 

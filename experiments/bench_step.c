@@ -143,13 +143,17 @@ static void print_implementations(const struct bg_program *program)
     }
 }
 
+/* The update only when all variants have it: a variant's own one is in its name. */
 static void print_head(const struct comparison *all, const char *what)
 {
     const struct bg_bench_setup *setup = all->setup;
-    printf("%s, batch %lld of %lldx%lldx%lld, %lld threads, update %s: %lld %s each, in turns\n",
+    bool shared = true;
+    for (int i = 0; i < all->count; i++)
+        shared = shared && !strcmp(all->variant[i].update_text, setup->update);
+    printf("%s, batch %lld of %lldx%lldx%lld, %lld threads%s%s: %lld %s each, in turns\n",
            setup->model, (long long)setup->batch, (long long)setup->height, (long long)setup->width,
-           (long long)setup->channels, (long long)setup->threads, setup->update,
-           (long long)all->job[0].count, what);
+           (long long)setup->channels, (long long)setup->threads, shared ? ", update " : "",
+           shared ? setup->update : "", (long long)all->job[0].count, what);
 }
 
 static void print_steps(const struct comparison *all)

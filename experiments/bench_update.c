@@ -1,7 +1,8 @@
 /* `bitgrad bench update`: the updates of several variants, each timed in the midst of its own
- * training steps, where gradients have just been written and weights have just been read. What a
- * method needs so that the next step finds its codes belongs to it: range, encoding and packing of
- * f32 masters are in the time of sgd. */
+ * training steps, where gradients have just been written and weights have just been read. In the
+ * compute fast, and where that runs on codes, a method leaves weights packed for the next step:
+ * range, encoding and packing of f32 masters are then in the time of sgd. In other computes the
+ * forward pass does that work, and the update's time is without it. */
 #include <stdio.h>
 
 #include "core/mem.h"

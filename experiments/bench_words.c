@@ -167,24 +167,25 @@ static int find_compute(const char *word, int length)
     return -1;
 }
 
-/* Where the plan of "plan/compute" or "plan/compute/update" ends; NULL for other texts. */
+/* Where the plan of "plan/compute" or "plan/compute/update" ends; NULL for texts of another form. A
+ * plan file may have slashes in its name: with one slash alone any word stands for a compute. */
 static const char *split_variant(const char *name, const char **compute, const char **update)
 {
-    const char *last = strrchr(name, '/'), *slash = last;
+    const char *last = strrchr(name, '/'), *word = last;
 
     *update = NULL;
     if (last == NULL || last == name)
         return NULL;
     *compute = last + 1;
-    if (find_compute(last + 1, (int)strlen(last + 1)) >= 0)
+    while (word > name && word[-1] != '/')
+        word--;
+    if (word == name || find_compute(last + 1, (int)strlen(last + 1)) >= 0)
         return last;
-    while (slash > name && slash[-1] != '/')
-        slash--;
-    if (slash <= name + 1 || find_compute(slash, (int)(last - slash)) < 0)
-        return last;
-    *compute = slash;
+    if (word == name + 1 || last[1] == '\0' || find_compute(word, (int)(last - word)) < 0)
+        return NULL;
+    *compute = word;
     *update = last + 1;
-    return slash - 1;
+    return word - 1;
 }
 
 static enum bg_status parse_variant(const char *word, int length, struct bg_bench_variant *out)
@@ -199,7 +200,10 @@ static enum bg_status parse_variant(const char *word, int length, struct bg_benc
     (void)snprintf(out->name, sizeof out->name, "%.*s", length, word);
     plan = split_variant(out->name, &compute, &update);
     if (plan == NULL)
-        FAIL(BG_E_USAGE, "bench: variant '%s' is not PLAN/COMPUTE, like W8A8/fast", out->name);
+        FAIL(BG_E_USAGE,
+             "bench: variant '%s' is not PLAN/COMPUTE[/UPDATE], like W8A8/fast; a compute is fast, "
+             "exact or reference",
+             out->name);
     (void)snprintf(out->plan_text, sizeof out->plan_text, "%.*s", (int)(plan - out->name),
                    out->name);
     found = find_compute(compute, (int)strcspn(compute, "/"));

@@ -16,13 +16,14 @@ struct word {
     const char *name;
     enum bg_status (*run)(const struct bg_bench_setup *setup);
     int64_t batch, steps, channels; /* defaults */
+    bool trains;                    /* takes plans, computes and updates */
 };
 
 static const struct word words[] = {
-    {"step", bg_bench_step, 128, 20, 1},     {"layers", bg_bench_layers, 128, 20, 1},
-    {"ops", bg_bench_ops, 128, 100, 16},     {"profile", bg_bench_profile, 128, 40, 1},
-    {"eval", bg_bench_eval, 128, 20, 1},     {"scale", bg_bench_scale, 32, 2, 1},
-    {"update", bg_bench_update, 128, 40, 1},
+    {"step", bg_bench_step, 128, 20, 1, true},     {"layers", bg_bench_layers, 128, 20, 1, false},
+    {"ops", bg_bench_ops, 128, 100, 16, false},    {"profile", bg_bench_profile, 128, 40, 1, true},
+    {"eval", bg_bench_eval, 128, 20, 1, true},     {"scale", bg_bench_scale, 32, 2, 1, true},
+    {"update", bg_bench_update, 128, 40, 1, true},
 };
 #define WORDS ((int)(sizeof words / sizeof *words))
 
@@ -66,6 +67,23 @@ static void take_text(const struct bg_arguments *arguments, const char *name, co
         *out = text;
 }
 
+/* What a bench would not look at is refused: its times would pass for those of something else. */
+static enum bg_status check_use(const struct word *word, const struct bg_arguments *arguments,
+                                const struct bg_bench_setup *setup)
+{
+    static const char *const of_training[] = {"variants", "plan", "compute", "update"};
+    for (int i = 0; !word->trains && i < 4; i++)
+        if (bg_arguments_get(arguments, of_training[i]))
+            return bg_fail(BG_E_USAGE, "bench %s trains nothing: it takes no --%s", word->name,
+                           of_training[i]);
+    if (setup->table && word->run != bg_bench_layers)
+        return bg_fail(BG_E_USAGE, "bench %s writes no latency table; bench layers does",
+                       word->name);
+    if (setup->figure && word->run != bg_bench_scale)
+        return bg_fail(BG_E_USAGE, "bench %s draws no figure; bench scale does", word->name);
+    return BG_OK;
+}
+
 static enum bg_status bench_main(int argc, char **argv)
 {
     struct bg_arguments arguments;
@@ -90,10 +108,7 @@ static enum bg_status bench_main(int argc, char **argv)
     TRY(bg_arguments_int(&arguments, "batch", 1, 65536, word->batch, &setup.batch));
     TRY(bg_arguments_int(&arguments, "threads", 1, 256, 2, &setup.threads));
     TRY(bg_arguments_int(&arguments, "steps", 1, STEPS_MAX, word->steps, &setup.steps));
-    if (setup.table && word->run != bg_bench_layers)
-        FAIL(BG_E_USAGE, "bench %s writes no latency table; bench layers does", word->name);
-    if (setup.figure && word->run != bg_bench_scale)
-        FAIL(BG_E_USAGE, "bench %s draws no figure; bench scale does", word->name);
+    TRY(check_use(word, &arguments, &setup));
     bg_threads_set((int)setup.threads);
     TRY(word->run(&setup));
 out:
@@ -106,9 +121,10 @@ static const struct bg_argument bench_arguments[] = {
     {"batch", "N", "samples of a step; default 128, scale 32"},
     {"image", "HxWxC", "of a sample; default 28x28x1, ops 28x28x16"},
     {"threads", "N", "of the math loops; default 2"},
-    {"variants", "PLAN/COMPUTE,...",
+    {"variants", "PLAN/COMPUTE[/UPDATE],...",
      "what is compared; a plan is f32, W8A8, W4A4G8 or the like, or a file; compute is fast, exact "
-     "or reference; default f32/exact,W8A8/fast; PLAN/COMPUTE/UPDATE has a method of its own"},
+     "or reference; a method of its own takes --update's place; default f32/exact,W8A8/fast, "
+     "profile W8A8/fast, update f32/exact and W8A8/fast with several methods"},
     {"plan", "PLAN", "of a single variant; default f32"},
     {"compute", "WORD", "of a single variant; default fast"},
     {"update", "NAME[:KEY=VALUE...]", "update method; default sgd"},
@@ -123,11 +139,12 @@ static const struct bg_argument bench_arguments[] = {
 const struct bg_command bg_cmd_bench = {
     .name = "bench",
     .usage = "bench step|update|layers|ops|profile|eval|scale [--model NAME] [--variants "
-             "PLAN/COMPUTE,...] [--json]",
+             "PLAN/COMPUTE[/UPDATE],...] [--json]",
     .help = "time training steps and their parts",
     .details =
         "step     whole training steps: forward, loss, backward, update\n"
-        "update   the updates alone, in the midst of such steps, method by method\n"
+        "update   the updates alone, in the midst of such steps, method by method; range,\n"
+        "         encoding and packing of the new weights are in the time with compute fast alone\n"
         "layers   each convolution and linear layer by pass and arithmetic, against the rates of\n"
         "         multiplication and memory measured on the spot; --table is for budgets of "
         "latency:\n"

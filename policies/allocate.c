@@ -97,7 +97,8 @@ static enum bg_status check_budget(const struct bg_allocate_problem *problem, in
     double least = 0;
     char is[32], smallest[32];
     bg_allocate_say(problem, b, problem->budget[b], is);
-    if (!(problem->budget[b] >= 0 && problem->budget[b] <= LARGEST))
+    /* What is outside may alone be more than was asked: that is said by the second sentence. */
+    if (!(problem->budget[b] + problem->outside[b] >= 0 && problem->budget[b] <= LARGEST))
         return bg_fail(BG_E_DATA,
                        "allocate: the budget %s is %s, expected a finite number from 0 to %g",
                        problem->budget_name[b], is, LARGEST);

@@ -34,7 +34,7 @@ struct bg_allocate_problem {
     int items, budgets;
     struct bg_allocate_item *item;
     char budget_name[BG_ALLOCATE_BUDGETS][BG_NAME_MAX];
-    double budget[BG_ALLOCATE_BUDGETS]; /* sum of costs must be <= this */
+    double budget[BG_ALLOCATE_BUDGETS]; /* sum of costs must be <= this; below 0 nothing is */
     /* Messages speak of a sum of costs as (sum + outside) / unit; a unit of 0 is 1. */
     double outside[BG_ALLOCATE_BUDGETS], unit[BG_ALLOCATE_BUDGETS];
 };
@@ -72,9 +72,9 @@ void bg_allocate_free(struct bg_allocate_problem *problem);
 BG_MUST enum bg_status bg_allocation_make(struct bg_allocation *out, int items);
 void bg_allocation_free(struct bg_allocation *allocation);
 
-/* Counts within limits, numbers finite (up to 1e100), costs and budgets not negative: else
- * BG_E_DATA naming item, candidate and column. Then BG_E_DATA when a budget is below the sum of the
- * items' least costs, naming the smallest feasible one. */
+/* Counts within limits, numbers finite (up to 1e100), costs not negative, nor a budget with what is
+ * outside: else BG_E_DATA naming item, candidate and column. Then BG_E_DATA when a budget is below
+ * the sum of the items' least costs, naming the smallest feasible one. */
 BG_MUST enum bg_status bg_allocate_check(const struct bg_allocate_problem *problem);
 /* sum <= budget, as said at the head. */
 bool bg_allocate_within(double cost, double budget);

@@ -313,12 +313,9 @@ static enum bg_status set_budgets(struct builder *b)
     problem->budgets = b->frame->budgets;
     for (int k = 0; k < b->frame->budgets; k++) {
         const struct bg_budget *budget = &b->frame->budget[k];
-        double left;
         TRY(bg_bits_outside(b->costs, budget->kind, &problem->outside[k], &problem->unit[k]));
-        left = budget->value * problem->unit[k] - problem->outside[k];
         TRY(bg_text_copy(problem->budget_name[k], BG_NAME_MAX, bg_budget_names[budget->kind]));
-        /* Below zero nothing fits, and an allocator takes no negative budget. */
-        problem->budget[k] = left > 0 ? left : 0;
+        problem->budget[k] = budget->value * problem->unit[k] - problem->outside[k];
     }
 out:
     return rc;

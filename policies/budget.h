@@ -56,8 +56,8 @@ struct bg_bits_frame {
  * the first has the most bits, the last the fewest. An item's priority, for allocators that go by
  * it, is what lowering it to the fewest bits costs. */
 struct bg_bits_problem {
-    struct bg_allocate_problem problem; /* budgets without the costs outside the layers; mean bits
-                                           times the weights */
+    struct bg_allocate_problem problem; /* budgets without the costs outside the layers, negative
+                                           when those alone are more; mean bits times the weights */
     int layers;
     int *item;            /* per layer */
     int *place;           /* per layer: its place within the item */

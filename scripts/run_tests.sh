@@ -10,7 +10,13 @@ unit_only=
 [ "${1:-}" = --unit-only ] && { unit_only=1; shift; }
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# What is started here ends with the script. Signals are heeded in `wait`, not while a command runs.
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
+trap 'exit 143' INT TERM
+limited() { # seconds, command...
+    timeout "$@" &
+    wait $!
+}
 # Criterion forks a process per test: one at a time, and no OpenMP thread may spin while it waits.
 export OMP_WAIT_POLICY=passive
 export ASAN_OPTIONS="log_path=$scratch/asan:detect_leaks=1:${ASAN_OPTIONS:-}"
@@ -22,12 +28,16 @@ passed=0 failed=0 skipped=0
 # The runner's tests are mostly of one thread: the other parts run beside it.
 beside=()
 [ -n "$unit_only" ] || beside=(corpus cli)
-for part in "${beside[@]}"; do
-    timeout 1200 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
-    echo $? >"$scratch/$part.status"
-done &
+(
+    trap 'kill $(jobs -p) 2>/dev/null' EXIT
+    trap 'exit 143' TERM
+    for part in "${beside[@]}"; do
+        limited 1200 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
+        echo $? >"$scratch/$part.status"
+    done
+) &
 
-timeout 1500 "$build/run-tests" -j1 --verbose=1 "$@" >"$scratch/unit" 2>&1
+limited 1500 "$build/run-tests" -j1 --verbose=1 "$@" >"$scratch/unit" 2>&1
 status=$?
 # The synthesis line: "[====] Synthesis: Tested: 12 | Passing: 11 | Failing: 1 | Crashing: 0"
 line=$(grep -a 'Synthesis: Tested:' "$scratch/unit" | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g')

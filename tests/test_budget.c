@@ -222,6 +222,26 @@ Test(budget, infeasible_budgets_name_the_smallest_feasible_one)
     bg_net_destroy(net);
 }
 
+/* A batch norm before the first layer belongs to none: its two f32 numbers are outside. */
+Test(budget, budgets_below_what_is_outside_the_layers_are_quoted_as_asked)
+{
+    struct bg_net *net = make_net("{layers: [batch-norm, flatten, linear: {out: 10}]}");
+    struct bg_bits_frame frame = frame_of(net, 8, BG_BUDGET_BYTES, 1);
+    struct bg_bits_problem bits = {.layers = 0};
+    struct bg_allocation answer = {.items = 0};
+
+    cr_assert_eq(bg_bits_open(&bits, &frame, NULL), BG_OK, "%s", bg_error());
+    cr_assert_eq(bits.problem.outside[0], 8);
+    cr_assert_eq(bg_bits_check(&bits), BG_E_DATA);
+    cr_assert_str_eq(bg_error(), "no plan holds bytes 1, the smallest feasible one is 2008");
+    cr_assert_eq(bg_bits_random(&bits, 1, 1, 0, &answer), BG_E_DATA);
+    cr_assert_eq(bg_allocate_run(&bg_allocate_exact, NULL, &bits.problem, &answer), BG_E_DATA);
+    cr_assert_str_eq(bg_error(), "allocate: no plan holds the budget bytes=1; the smallest "
+                                 "feasible one is bytes=2008");
+    bg_bits_close(&bits);
+    bg_net_destroy(net);
+}
+
 Test(budget, latency_without_a_table_or_with_holes_is_refused)
 {
     struct bg_net *net = make_net("{name: lenet5}");

@@ -2,7 +2,7 @@
 # themselves are nobody's business here.
 
 $ bitgrad bench
-err: bitgrad: bench: too few words; usage: bitgrad bench step|update|layers|ops|profile|eval|scale [--model NAME] [--variants PLAN/COMPUTE,...] [--json]
+err: bitgrad: bench: too few words; usage: bitgrad bench step|update|layers|ops|profile|eval|scale [--model NAME] [--variants PLAN/COMPUTE[/UPDATE],...] [--json]
 exit: 64
 
 $ bitgrad bench layer
@@ -37,7 +37,7 @@ err~ bitgrad: .*
 exit: 65
 
 $ bitgrad bench step --variants f32
-err: bitgrad: bench: variant 'f32' is not PLAN/COMPUTE, like W8A8/fast
+err: bitgrad: bench: variant 'f32' is not PLAN/COMPUTE[/UPDATE], like W8A8/fast; a compute is fast, exact or reference
 exit: 64
 
 $ bitgrad bench step --variants f32/quick
@@ -45,7 +45,7 @@ err: bitgrad: bench: compute 'quick' is not fast, exact or reference
 exit: 64
 
 $ bitgrad bench step --variants f32/exact,
-err: bitgrad: bench: variant '' is not PLAN/COMPUTE, like W8A8/fast
+err: bitgrad: bench: variant '' is not PLAN/COMPUTE[/UPDATE], like W8A8/fast; a compute is fast, exact or reference
 exit: 64
 
 $ bitgrad bench step --variants $(printf 'f32/exact,%.0s' 1 2 3 4 5 6 7 8)f32/exact
@@ -144,7 +144,24 @@ err~ bitgrad: bench: W8A8/fast/adamant: .*adamant.*
 exit: 65
 
 $ bitgrad bench update --variants W8A8/quick/sgd
-err: bitgrad: bench: compute 'sgd' is not fast, exact or reference
+err: bitgrad: bench: variant 'W8A8/quick/sgd' is not PLAN/COMPUTE[/UPDATE], like W8A8/fast; a compute is fast, exact or reference
+exit: 64
+
+$ bitgrad bench update --variants W8A8/fast/
+err: bitgrad: bench: variant 'W8A8/fast/' is not PLAN/COMPUTE[/UPDATE], like W8A8/fast; a compute is fast, exact or reference
+exit: 64
+
+# An update of a variant's own is in its name; the head says none then.
+$ bitgrad bench step --model mlp:hidden=[8] --batch 4 --steps 1 --variants W8A8/exact,W8A8/exact/residual:bits=4 | head -n 1
+out: mlp:hidden=[8], batch 4 of 28x28x1, 2 threads: 1 steps each, in turns
+
+# Where nothing is trained, no such words.
+$ bitgrad bench layers --variants W8A8/fast/residual
+err: bitgrad: bench layers trains nothing: it takes no --variants
+exit: 64
+
+$ bitgrad bench ops --update residual
+err: bitgrad: bench ops trains nothing: it takes no --update
 exit: 64
 
 # A plan file, with the reference compute.
