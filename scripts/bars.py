@@ -55,6 +55,16 @@ def profile(options):
              cost["median"] - 1, cost["min"] - 1, True)]
 
 
+def updates(options):
+    found = run(options.build + "/bitgrad", "bench", "update", "--model", "mlp:hidden=[512, 512]",
+                "--steps", "200", "--variants", "f32/exact,W8A8/fast,W8A8/fast/residual:bits=8",
+                "--json")
+    f32, sgd, residual = found["variants"]
+    return [(text, 1.2, 1.0, residual["median"] / base["median"], residual["min"] / base["min"], True)
+            for text, base in (("MLP, residual:8 update, share of SGD's in W8A8", sgd),
+                               ("the same, share of SGD's of the f32 network", f32))]
+
+
 def show(rows):
     print(f"{'figure':55}{'bar':>8}{'goal':>8}{'medians':>10}{'minima':>10}  reached")
     for text, bar, goal, median, least, smaller in rows:
@@ -71,7 +81,7 @@ def main():
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = against_own(options) + profile(options)
+    rows = against_own(options) + profile(options) + updates(options)
     if not options.no_torch:
         rows = against_torch(options) + rows
     show(rows)
