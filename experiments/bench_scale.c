@@ -100,6 +100,7 @@ static enum bg_status time_point(struct sweep *sweep, struct bg_bench_point *poi
 
     TRY(bg_text_copy(fresh.name, sizeof fresh.name, variant->name));
     TRY(bg_text_copy(fresh.plan_text, sizeof fresh.plan_text, variant->plan_text));
+    TRY(bg_text_copy(fresh.update_text, sizeof fresh.update_text, variant->update_text));
     TRY(bg_bench_variant_open(&fresh, setup));
     start = reset_peak();
     began = bg_terminal_clock();

@@ -240,3 +240,7 @@ out: scale.tsv
 out: scale.txt
 out: 6
 out: </svg>
+
+$ bitgrad bench scale --model mlp:hidden=[4] --batch 2 --steps 1 --variants f32/exact/adamant
+err~ bitgrad: bench: f32/exact/adamant: .*adamant.*
+exit: 65
