@@ -32,12 +32,12 @@ beside=()
     trap 'kill $(jobs -p) 2>/dev/null' EXIT
     trap 'exit 143' TERM
     for part in "${beside[@]}"; do
-        limited 1200 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
+        limited 2400 "scripts/run_${part}_tests.sh" "$build" >"$scratch/$part" 2>&1
         echo $? >"$scratch/$part.status"
     done
 ) &
 
-limited 1500 "$build/run-tests" -j1 --verbose=1 "$@" >"$scratch/unit" 2>&1
+limited 2400 "$build/run-tests" -j1 --verbose=1 "$@" >"$scratch/unit" 2>&1
 status=$?
 # The synthesis line: "[====] Synthesis: Tested: 12 | Passing: 11 | Failing: 1 | Crashing: 0"
 line=$(grep -a 'Synthesis: Tested:' "$scratch/unit" | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g')
