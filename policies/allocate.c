@@ -92,16 +92,10 @@ void bg_allocate_say(const struct bg_allocate_problem *problem, int b, double su
     bg_text_real(out, (sum + problem->outside[b]) / unit);
 }
 
-static enum bg_status check_budget(const struct bg_allocate_problem *problem, int b)
+double bg_allocate_least(const struct bg_allocate_problem *problem, int b)
 {
     double least = 0;
-    char is[32], smallest[32];
-    bg_allocate_say(problem, b, problem->budget[b], is);
-    /* What is outside may alone be more than was asked: that is said by the second sentence. */
-    if (!(problem->budget[b] + problem->outside[b] >= 0 && problem->budget[b] <= LARGEST))
-        return bg_fail(BG_E_DATA,
-                       "allocate: the budget %s is %s, expected a finite number from 0 to %g",
-                       problem->budget_name[b], is, LARGEST);
+
     for (int i = 0; i < problem->items; i++) {
         const struct bg_allocate_item *item = &problem->item[i];
         double low = item->cost[b][0];
@@ -109,6 +103,19 @@ static enum bg_status check_budget(const struct bg_allocate_problem *problem, in
             low = item->cost[b][j] < low ? item->cost[b][j] : low;
         least += low;
     }
+    return least;
+}
+
+static enum bg_status check_budget(const struct bg_allocate_problem *problem, int b)
+{
+    const double least = bg_allocate_least(problem, b);
+    char is[32], smallest[32];
+    bg_allocate_say(problem, b, problem->budget[b], is);
+    /* What is outside may alone be more than was asked: that is said by the second sentence. */
+    if (!(problem->budget[b] + problem->outside[b] >= 0 && problem->budget[b] <= LARGEST))
+        return bg_fail(BG_E_DATA,
+                       "allocate: the budget %s is %s, expected a finite number from 0 to %g",
+                       problem->budget_name[b], is, LARGEST);
     bg_allocate_say(problem, b, least, smallest);
     if (!bg_allocate_within(least, problem->budget[b]))
         return bg_fail(

@@ -78,6 +78,8 @@ void bg_allocation_free(struct bg_allocation *allocation);
 BG_MUST enum bg_status bg_allocate_check(const struct bg_allocate_problem *problem);
 /* sum <= budget, as said at the head. */
 bool bg_allocate_within(double cost, double budget);
+/* The sum of the items' least costs of budget b: what every plan takes at least. */
+double bg_allocate_least(const struct bg_allocate_problem *problem, int b);
 /* A sum of budget b's costs as messages speak of it. */
 void bg_allocate_say(const struct bg_allocate_problem *problem, int b, double sum, char out[32]);
 /* Objective and costs of out->choice; true when every budget holds. Cannot fail. */

@@ -206,14 +206,8 @@ enum bg_status bg_bits_check(const struct bg_bits_problem *bits)
 {
     const struct bg_allocate_problem *problem = &bits->problem;
     for (int b = 0; b < problem->budgets; b++) {
-        double least = 0;
+        const double least = bg_allocate_least(problem, b);
         char smallest[32], wanted[32];
-        for (int i = 0; i < problem->items; i++) {
-            double cheapest = HUGE_VAL;
-            for (int c = 0; c < problem->item[i].candidates; c++)
-                cheapest = fmin(cheapest, problem->item[i].cost[b][c]);
-            least += cheapest;
-        }
         if (bg_allocate_within(least, problem->budget[b]))
             continue;
         bg_allocate_say(problem, b, least, smallest);

@@ -7,24 +7,6 @@
 #include "core/mem.h"
 #include "core/rng.h"
 
-static enum bg_status start(struct bg_source *source, int64_t epoch, int64_t skip)
-{
-    (void)epoch;
-    ((struct linear_fixture *)source->self)->at = skip * source->batch;
-    return BG_OK;
-}
-
-static enum bg_status next(struct bg_source *source, struct bg_batch *out)
-{
-    struct linear_fixture *f = source->self;
-    *out = (struct bg_batch){.size = source->batch,
-                             .dtype = BG_F32,
-                             .images = f->images + f->at * IN,
-                             .labels = f->labels + f->at};
-    f->at += source->batch;
-    return BG_OK;
-}
-
 enum bg_status linear_apply(struct linear_fixture *f, const char *plan_text)
 {
     struct bg_quantize_options options = {.rounding = BG_ROUND_NEAREST};
@@ -57,8 +39,7 @@ void linear_make(struct linear_fixture *f, const char *plan_text)
         f->labels[i] = i % OUT;
     for (int i = 0; i < SAMPLES * IN; i++)
         f->images[i] = (float)bg_rng_normal(&noise, (uint64_t)i);
-    f->source = (struct bg_source){
-        .self = f, .spec = spec, .count = SAMPLES, .batch = 8, .start = start, .next = next};
+    support_source_open(&f->source, &spec, SAMPLES, 8, f->images, f->labels);
     f->net = (struct bg_net){.name = "one", .input = spec};
     OK(bg_graph_create(&f->net.graph));
     OK(bg_node_input(f->net.graph, "input", &spec, &x));
@@ -98,7 +79,7 @@ enum bg_status linear_train(struct linear_fixture *f, const char *yaml,
     cr_assert(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
                               &options, &errors) == BG_OK,
               "%s", bg_text_string(&errors));
-    rc = bg_trainer_train(f->trainer, &options, &f->source, NULL, state, hooks);
+    rc = bg_trainer_train(f->trainer, &options, &f->source.source, NULL, state, hooks);
     bg_text_free(&errors);
     bg_document_free(document);
     return rc;

@@ -4,6 +4,7 @@
 
 #include "policies/select.h"
 #include "policies/trainer.h"
+#include "tests/support_source.h"
 
 #define OK(call_) cr_assert((call_) == BG_OK, "%s", bg_error())
 #define SAMPLES   40
@@ -12,10 +13,9 @@
 #define COUNT     (IN * OUT)
 
 struct linear_fixture {
-    struct bg_source source;
+    struct support_source source;
     float images[SAMPLES * IN];
     int32_t labels[SAMPLES];
-    int64_t at;
     struct bg_net net;
     struct bg_trainer *trainer;
     void *range_options[2];

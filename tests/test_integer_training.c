@@ -15,6 +15,7 @@
 #include "core/store.h"
 #include "policies/select.h"
 #include "policies/trainer.h"
+#include "tests/support_source.h"
 
 #define OK(call_) cr_assert((call_) == BG_OK, "%s", bg_error())
 #define SAMPLES   96
@@ -24,33 +25,14 @@ static const struct bg_sample_spec image = {
     .height = 8, .width = 8, .channels = 2, .classes = 3, .dtype = BG_F32, .scale = 1};
 
 struct fixture {
-    struct bg_source source;
+    struct support_source source;
     float images[SAMPLES * PIXELS];
     int32_t labels[SAMPLES];
-    int64_t at;
     struct bg_net net;
     struct bg_trainer *trainer;
     void *range_options[2];
     double first_loss, last_loss;
 };
-
-static enum bg_status start(struct bg_source *source, int64_t epoch, int64_t skip)
-{
-    (void)epoch;
-    ((struct fixture *)source->self)->at = skip * source->batch;
-    return BG_OK;
-}
-
-static enum bg_status next(struct bg_source *source, struct bg_batch *out)
-{
-    struct fixture *f = source->self;
-    *out = (struct bg_batch){.size = source->batch,
-                             .dtype = BG_F32,
-                             .images = f->images + f->at * PIXELS,
-                             .labels = f->labels + f->at};
-    f->at += source->batch;
-    return BG_OK;
-}
 
 /* conv, norm, relu, conv, relu, flatten, linear */
 static void build(struct bg_net *net)
@@ -91,8 +73,7 @@ static void make(struct fixture *f, enum bg_compute compute)
                 (float)(bg_rng_normal(&pattern, (uint64_t)(i % 3 * PIXELS + p)) +
                         bg_rng_normal(&noise, (uint64_t)(i * PIXELS + p)));
     }
-    f->source = (struct bg_source){
-        .self = f, .spec = image, .count = SAMPLES, .batch = 16, .start = start, .next = next};
+    support_source_open(&f->source, &image, SAMPLES, 16, f->images, f->labels);
     build(&f->net);
     const struct bg_trainer_config config = {
         .net = &f->net, .compute = compute, .seed = 1, .batch = 16, .eval_batch = 16};
@@ -161,7 +142,7 @@ static enum bg_status train(struct fixture *f, const char *yaml, struct bg_train
     cr_assert(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
                               &options, &errors) == BG_OK,
               "%s", bg_text_string(&errors));
-    rc = bg_trainer_train(f->trainer, &options, &f->source, NULL, state, &hooks);
+    rc = bg_trainer_train(f->trainer, &options, &f->source.source, NULL, state, &hooks);
     bg_text_free(&errors);
     bg_document_free(document);
     return rc;
@@ -199,7 +180,7 @@ Test(integer_training, every_method_learns_without_an_f32_copy)
                 cr_assert(weight(&f, i)->store->updates == 30 * weight(&f, i)->store->count);
                 OK(bg_store_valid(weight(&f, i)->store, &weight(&f, i)->quantizer->grid, "w"));
             }
-            OK(bg_trainer_evaluate(f.trainer, &f.source, &evaluation));
+            OK(bg_trainer_evaluate(f.trainer, &f.source.source, &evaluation));
             cr_assert(evaluation.integer && evaluation.accuracy > 0.9);
             take_down(&f);
         }
@@ -367,8 +348,8 @@ Test(integer_training, goes_on_from_a_file_with_the_same_bits)
         OK(bg_yaml_parse_text(&document, "test", cases[p][1], strlen(cases[p][1])));
         OK(bg_options_read(bg_document_root(document), bg_train_options_table, NULL, "train",
                            &options, &errors));
-        cr_assert(bg_trainer_train(parts.trainer, &options, &parts.source, NULL, &half, &hooks) ==
-                  BG_E_IO);
+        cr_assert(bg_trainer_train(parts.trainer, &options, &parts.source.source, NULL, &half,
+                                   &hooks) == BG_E_IO);
         bg_document_free(document);
         bg_text_free(&errors);
         save(&parts, path);
@@ -651,7 +632,8 @@ Test(integer_training, displacement_is_that_of_the_real_values_and_is_undone)
     }
     OK(bg_options_defaults(bg_train_options_table, &options));
     OK(bg_trainer_profile_make(&f.net, false, &profile));
-    OK(bg_trainer_profile_displacement(f.trainer, &options, &f.source, 2, 2, true, &profile));
+    OK(bg_trainer_profile_displacement(f.trainer, &options, &f.source.source, 2, 2, true,
+                                       &profile));
     for (int i = 0; i < 3; i++)
         cr_assert(*bg_profile_displacement_at(&profile, 1, BG_REFERENCE_RESET, i) > 0);
     expect_equal(&f, &g);

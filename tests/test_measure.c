@@ -10,41 +10,15 @@
 #include "policies/select.h"
 #include "policies/trainer.h"
 #include "tests/support_graph.h"
-
-/* ---- a source in memory ---- */
-
-struct memory {
-    struct bg_source source;
-    struct support_batch all;
-    int64_t at;
-};
-
-static enum bg_status memory_start(struct bg_source *source, int64_t epoch, int64_t skip)
-{
-    (void)epoch;
-    ((struct memory *)source->self)->at = skip * source->batch;
-    return BG_OK;
-}
-
-static enum bg_status memory_next(struct bg_source *source, struct bg_batch *out)
-{
-    struct memory *m = source->self;
-    int64_t left = source->count - m->at;
-    int64_t n = source->spec.height * source->spec.width * source->spec.channels;
-    *out = (struct bg_batch){.size = left < source->batch ? left : source->batch,
-                             .dtype = BG_F32,
-                             .images = m->all.images + m->at * n,
-                             .labels = m->all.labels + m->at};
-    m->at += out->size;
-    return BG_OK;
-}
+#include "tests/support_source.h"
 
 /* ---- networks ---- */
 
 struct fixture {
     struct bg_net net;
     struct bg_trainer *trainer;
-    struct memory memory;
+    struct support_source source;
+    struct support_batch all;
     struct bg_quantize_options quantize;
     struct bg_measurer *measurer;
     struct bg_measure_rows rows;
@@ -117,13 +91,8 @@ static void open_fixture(struct fixture *f, enum shape shape, int64_t samples, i
     build(&f->net, shape, 7);
     config.net = &f->net;
     OK(bg_trainer_create(&f->trainer, &config));
-    support_batch_make(&f->memory.all, &f->net.input, samples, 21);
-    f->memory.source = (struct bg_source){.self = &f->memory,
-                                          .spec = f->net.input,
-                                          .count = samples,
-                                          .batch = batch,
-                                          .start = memory_start,
-                                          .next = memory_next};
+    support_batch_make(&f->all, &f->net.input, samples, 21);
+    support_source_open(&f->source, &f->net.input, samples, batch, f->all.images, f->all.labels);
     f->quantize = (struct bg_quantize_options){.weight_range = &support_min_max,
                                                .activation_range = &support_min_max};
 }
@@ -131,9 +100,9 @@ static void open_fixture(struct fixture *f, enum shape shape, int64_t samples, i
 static enum bg_status open_measurer(struct fixture *f)
 {
     const struct bg_measure_setup setup = {.trainer = f->trainer,
-                                           .source = &f->memory.source,
+                                           .source = &f->source.source,
                                            .batches = 100,
-                                           .calibration = &f->memory.source,
+                                           .calibration = &f->source.source,
                                            .calibration_batches = 2,
                                            .quantize = &f->quantize,
                                            .candidates = 3,
@@ -148,7 +117,7 @@ static void close_fixture(struct fixture *f)
     bg_measure_rows_free(&f->rows);
     bg_trainer_destroy(f->trainer);
     bg_graph_destroy(f->net.graph);
-    support_batch_free(&f->memory.all);
+    support_batch_free(&f->all);
 }
 
 static struct bg_measure_list list_of(const char *yaml, struct bg_document **document)
@@ -213,10 +182,8 @@ Test(frozen, gradients_are_those_of_the_evaluated_network)
     for (int compute = BG_COMPUTE_EXACT; compute <= BG_COMPUTE_REFERENCE; compute++) {
         struct fixture f;
         open_fixture(&f, NORMED, 4, 4, (enum bg_compute)compute);
-        struct bg_batch batch = {.size = 4,
-                                 .dtype = BG_F32,
-                                 .images = f.memory.all.images,
-                                 .labels = f.memory.all.labels};
+        struct bg_batch batch = {
+            .size = 4, .dtype = BG_F32, .images = f.all.images, .labels = f.all.labels};
         const struct bg_run_moment moment = {.flags = BG_RUN_FROZEN, .seed = 9};
         struct bg_program *train = program_of(&f, BG_MODE_TRAIN, 4, (enum bg_compute)compute);
         struct bg_program *eval = program_of(&f, BG_MODE_EVAL, 4, (enum bg_compute)compute);
@@ -245,8 +212,8 @@ Test(frozen, gradients_are_those_of_the_evaluated_network)
             for (int64_t i = 0; i < 4; i++) {
                 struct bg_batch sample = {.size = 1,
                                           .dtype = BG_F32,
-                                          .images = f.memory.all.images + i * 72,
-                                          .labels = f.memory.all.labels + i};
+                                          .images = f.all.images + i * 72,
+                                          .labels = f.all.labels + i};
                 support_step(one, &sample, &moment);
                 mean += (double)bg_f32(&param->grad)[at] / 4;
             }
@@ -271,7 +238,7 @@ Test(fisher, equals_the_formula_of_a_linear_layer)
     const float *w = bg_f32(&bg_graph_layer_weight(f.net.graph, 0)->value);
     double traces[2] = {0, 0};
     for (int64_t i = 0; i < 6; i++) {
-        const float *x = f.memory.all.images + i * 5;
+        const float *x = f.all.images + i * 5;
         double d[3], sum = 0, x2 = 0, d2 = 0;
         for (int c = 0; c < 3; c++) {
             double z = 0;
@@ -280,7 +247,7 @@ Test(fisher, equals_the_formula_of_a_linear_layer)
             sum += d[c] = exp(z);
         }
         for (int c = 0; c < 3; c++) {
-            d[c] = d[c] / sum - (f.memory.all.labels[i] == c);
+            d[c] = d[c] / sum - (f.all.labels[i] == c);
             d2 += d[c] * d[c];
         }
         for (int k = 0; k < 5; k++) {
@@ -312,8 +279,8 @@ Test(fisher, equals_per_sample_gradients)
     for (int64_t i = 0; i < 6; i++) {
         struct bg_batch sample = {.size = 1,
                                   .dtype = BG_F32,
-                                  .images = f.memory.all.images + i * 72,
-                                  .labels = f.memory.all.labels + i};
+                                  .images = f.all.images + i * 72,
+                                  .labels = f.all.labels + i};
         support_step(one, &sample, &moment);
         for (int l = 0; l < 3; l++) {
             const struct bg_tensor *g = &bg_graph_layer_weight(f.net.graph, l)->grad;
@@ -350,8 +317,8 @@ Test(fisher, activation_term_equals_finite_differences)
             float was = bg_f32(&bias->value)[k];
             struct bg_batch sample = {.size = 1,
                                       .dtype = BG_F32,
-                                      .images = f.memory.all.images + i * 5,
-                                      .labels = f.memory.all.labels + i};
+                                      .images = f.all.images + i * 5,
+                                      .labels = f.all.labels + i};
             for (int s = 0; s < 2; s++) {
                 bg_f32(&bias->value)[k] = was + (s ? -0.01f : 0.01f);
                 bias->version++;
@@ -379,7 +346,7 @@ Test(hessian, of_a_quadratic_loss_is_known)
     double wanted = 0;
     open_fixture(&f, ONE_LINEAR_MSE, 8, 4, BG_COMPUTE_EXACT);
     for (int64_t i = 0; i < 8 * 5; i++)
-        wanted += 2 * pow((double)f.memory.all.images[i], 2) / 8;
+        wanted += 2 * pow((double)f.all.images[i], 2) / 8;
     measure(&f, "m: [{name: hessian, vectors: 300}]");
     const struct bg_measure_row *row = find(&f, BG_MEASURED_TRACE, 0, BG_ROLE_WEIGHT, 0);
     cr_assert(fabs(row->value - wanted) < 4 * row->spread + 1e-4 * wanted, "%g +- %g, wanted %g",
@@ -399,7 +366,7 @@ Test(hessian, equals_the_dense_trace)
     double dense[2] = {0, 0};
     open_fixture(&f, TWO_LINEAR, 8, 8, BG_COMPUTE_EXACT);
     struct bg_batch batch = {
-        .size = 8, .dtype = BG_F32, .images = f.memory.all.images, .labels = f.memory.all.labels};
+        .size = 8, .dtype = BG_F32, .images = f.all.images, .labels = f.all.labels};
     struct bg_program *train = program_of(&f, BG_MODE_TRAIN, 8, BG_COMPUTE_EXACT);
     for (int l = 0; l < 2; l++) {
         struct bg_param *param = bg_graph_layer_weight(f.net.graph, l);
@@ -440,9 +407,9 @@ Test(perturbation, tiny_vector_of_p6)
     struct bg_outputs outputs;
     double value = 0;
     open_fixture(&f, ONE_LINEAR, 1, 1, BG_COMPUTE_EXACT);
-    memset(f.memory.all.images, 0, 5 * sizeof(float));
-    f.memory.all.images[0] = 1;
-    f.memory.all.images[1] = 2;
+    memset(f.all.images, 0, 5 * sizeof(float));
+    f.all.images[0] = 1;
+    f.all.images[1] = 2;
     OK(open_measurer(&f));
     OK(bg_outputs_make(&outputs, f.measurer, &change, 0));
     struct bg_param *param = bg_graph_layer_weight(f.net.graph, 0);
@@ -473,7 +440,7 @@ Test(perturbation, of_a_linear_layer_is_known)
     double square = 0, before = 0;
     open_fixture(&f, ONE_LINEAR, 8, 4, BG_COMPUTE_EXACT);
     for (int64_t i = 0; i < 8 * 5; i++)
-        square += pow((double)f.memory.all.images[i], 2);
+        square += pow((double)f.all.images[i], 2);
     double got = omega(&f, many);
     const struct bg_measure_row *row = find(&f, BG_MEASURED_SENSITIVITY, 0, BG_ROLE_WEIGHT, 0);
     cr_assert(fabs(got - square / 5) < 4 * row->spread && row->spread < 0.02 * got, "%g +- %g, %g",
@@ -483,7 +450,7 @@ Test(perturbation, of_a_linear_layer_is_known)
     OK(bg_measurer_close(f.measurer));
     f.measurer = NULL;
     for (int64_t i = 0; i < 8 * 5; i++)
-        f.memory.all.images[i] *= 2;
+        f.all.images[i] *= 2;
     near(omega(&f, few), 4 * before, 1e-4, "doubled");
     OK(bg_measurer_close(f.measurer));
     f.measurer = NULL;
@@ -494,7 +461,7 @@ Test(perturbation, of_a_linear_layer_is_known)
     near(omega(&f, few), 4 * before, 1e-4, "other weights");
     OK(bg_measurer_close(f.measurer));
     f.measurer = NULL;
-    memset(f.memory.all.images, 0, 40 * sizeof(float));
+    memset(f.all.images, 0, 40 * sizeof(float));
     cr_assert(omega(&f, few) == 0);
     close_fixture(&f);
 }
@@ -507,7 +474,7 @@ Test(perturbation, x2_meets_the_gradient_profile)
     struct bg_profile profile;
     open_fixture(&f, TWO_LINEAR, 8, 8, BG_COMPUTE_EXACT);
     OK(bg_trainer_profile_make(&f.net, false, &profile));
-    OK(bg_trainer_profile_gradients(f.trainer, &f.memory.source, 1, &profile));
+    OK(bg_trainer_profile_gradients(f.trainer, &f.source.source, 1, &profile));
     measure(&f, "m: [{name: perturbation, draws: 4000, output: network, metric: loss, scale: "
                 "0.001}]");
     for (int l = 0; l < 2; l++)
@@ -526,7 +493,7 @@ Test(perturbation, uniform_steps_of_a_linear_layer)
     double square = 0;
     open_fixture(&f, ONE_LINEAR, 8, 4, BG_COMPUTE_EXACT);
     for (int64_t i = 0; i < 8 * 5; i++)
-        square += pow((double)f.memory.all.images[i], 2) / 8;
+        square += pow((double)f.all.images[i], 2) / 8;
     measure(&f, "m: [{name: perturbation, draws: 4000, distribution: uniform-step}]");
     measure(&f, "m: [weight-error]");
     for (int bits = 2; bits <= 8; bits *= 2)
@@ -556,7 +523,7 @@ Test(measures, one_layer_alone_equals_a_plan)
     measure(&f, "m: [gradient-error]");
     OK(bg_measurer_close(f.measurer));
     f.measurer = NULL;
-    OK(bg_trainer_evaluate(f.trainer, &f.memory.source, &before));
+    OK(bg_trainer_evaluate(f.trainer, &f.source.source, &before));
     for (int l = 0; l < 3; l++) {
         struct bg_plan plan;
         struct bg_param *param = bg_graph_layer_weight(f.net.graph, l);
@@ -565,7 +532,7 @@ Test(measures, one_layer_alone_equals_a_plan)
         plan.layer[l].spec[BG_ROLE_WEIGHT] =
             (struct bg_spec){.format = BG_FORMAT_INTEGER, .bits = 4, .per_channel = true};
         OK(bg_trainer_apply(f.trainer, &plan, &f.quantize));
-        OK(bg_trainer_evaluate(f.trainer, &f.memory.source, &after));
+        OK(bg_trainer_evaluate(f.trainer, &f.source.source, &after));
         int64_t n = bg_tensor_count(&param->value);
         double *d = NULL;
         OK(bg_alloc(&d, n, sizeof *d));
@@ -575,10 +542,8 @@ Test(measures, one_layer_alone_equals_a_plan)
         }
         OK(bg_trainer_apply(f.trainer, NULL, NULL));
         struct bg_program *train = program_of(&f, BG_MODE_TRAIN, 8, BG_COMPUTE_EXACT);
-        struct bg_batch batch = {.size = 8,
-                                 .dtype = BG_F32,
-                                 .images = f.memory.all.images,
-                                 .labels = f.memory.all.labels};
+        struct bg_batch batch = {
+            .size = 8, .dtype = BG_F32, .images = f.all.images, .labels = f.all.labels};
         support_step(train, &batch, &(struct bg_run_moment){.flags = BG_RUN_FROZEN});
         for (int64_t i = 0; i < n; i++)
             first += (double)bg_f32(&param->grad)[i] * d[i];
@@ -604,7 +569,7 @@ Test(measures, relative_change_of_an_output_of_zeros)
     struct bg_outputs outputs = {0};
     struct fixture f;
     open_fixture(&f, ONE_LINEAR, 4, 4, BG_COMPUTE_REFERENCE);
-    float *x = f.memory.all.images;
+    float *x = f.all.images;
     struct bg_param *param = bg_graph_layer_weight(f.net.graph, 0);
     float *w = bg_f32(&param->value);
     memset(x, 0, 5 * sizeof *x);
@@ -640,12 +605,12 @@ Test(measures, activation_error_of_a_known_grid)
     double lo = 0, hi = 0, error = 0;
     open_fixture(&f, ONE_LINEAR, 8, 8, BG_COMPUTE_EXACT);
     for (int64_t i = 0; i < 40; i++) {
-        lo = fmin(lo, (double)f.memory.all.images[i]);
-        hi = fmax(hi, (double)f.memory.all.images[i]);
+        lo = fmin(lo, (double)f.all.images[i]);
+        hi = fmax(hi, (double)f.all.images[i]);
     }
     double step = (double)((float)(hi - lo) / 15), zero = rint(-lo / step);
     for (int64_t i = 0; i < 40; i++) {
-        double x = (double)f.memory.all.images[i];
+        double x = (double)f.all.images[i];
         double code = fmin(fmax(rint(x / step) + zero, 0), 15);
         error += pow((code - zero) * step - x, 2) / 40;
     }
