@@ -332,12 +332,12 @@ void bg_integer_update(struct bg_param *param, const struct bg_store_step *step)
 double bg_integer_most(const struct bg_param *param, const struct bg_store_step *step)
 {
     const struct bg_store *store = param->store;
-    const int r = store->spec.form == BG_STORE_FLOAT ? 0 : store->shift[0];
 
     if (store->spec.form == BG_STORE_FLOAT) {
         const struct bg_float_format format = bg_store_format(store, BG_FLOAT_BUFFER);
         return bg_float_most(&format);
     }
-    return ldexp((double)largest_move(store, step, r) * (double)param->quantizer->grid.scale[0],
-                 -r - store->spec.finer);
+    return ldexp((double)largest_move(store, step, store->shift[0]) *
+                     (double)param->quantizer->grid.scale[0],
+                 -store->shift[0] - store->spec.finer);
 }

@@ -60,7 +60,7 @@ struct bg_store_step bg_integer_step_of(const struct bg_integer_options *options
                                   .step = moment->step};
 }
 
-/* "a buffer of 16 bits": what takes a step. */
+/* What takes a step: "their buffer of 16 bits holds". */
 static void taker(const struct bg_store *store, char out[64])
 {
     if (store->spec.form == BG_STORE_FLOAT || store->spec.form == BG_STORE_BUFFER)
